@@ -1,0 +1,1 @@
+"""Faces only: no mathematics here."""

@@ -1,0 +1,1 @@
+"""Mathematics: schedules, expressions, solvers, the sampler and the engine. Imports torch only."""

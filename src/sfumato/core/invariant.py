@@ -1,0 +1,68 @@
+"""The invariant: the parts of an expression sum to the identity.
+
+If every network answered with its input, a whole expression would give the state back: sum_i A_i x = x. A
+random probe shows it. Nonlinear nodes are the identity on a probe this small.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from sfumato.core.expression import Ask, Expression, Filtered, Known, Seen, Sum
+from sfumato.core.frame import Frame, Unconditional
+from sfumato.core.prediction import Estimate
+from sfumato.core.schedule import Level
+from sfumato.core.views import check_orthogonal
+from sfumato.errors import UsageError
+
+TOLERANCE = 1e-4
+
+
+def check_whole(
+    expression: Expression, shape: tuple[int, int, int], *, native: tuple[int, int] | None = None
+) -> None:
+    """Refuse an expression whose parts do not sum to the identity on pictures of this shape (C, H, W).
+
+    The error names the lowest node that should have been whole, and the residual: the largest deviation on a
+    probe with values in [-0.9, 0.9]. Views must be orthogonal on this shape, too.
+    """
+    generator = torch.Generator("cpu").manual_seed(0)
+    probe = torch.rand((1, *shape), generator=generator) * 1.8 - 0.9
+    frame = Frame(x=probe, now=Level(t=0.5, alpha=0.8, sigma=0.6), native=native)
+    for node in expression.walk():
+        if isinstance(node, Seen):
+            check_orthogonal(node.view, shape)
+    _echoed(expression, frame)  # known pictures, windows and masks say here whether they fit
+    residual = _residual(expression, frame)
+    if not residual <= TOLERANCE:
+        place, residual = _lowest(expression, residual, frame)
+        raise UsageError(
+            f"{place}: its parts do not sum to the identity (residual {residual:.2g}); "
+            "add the missing part, such as high_pass beside low_pass, or make the weights sum to 1"
+        )
+
+
+def _echoed(expression: Expression, frame: Frame) -> Tensor:
+    """The expression's value where every network answers with its input."""
+    answers = {query.key: Estimate(x0=query.x) for query in expression.queries(frame)}
+    return expression.combine(frame, answers).x0
+
+
+def _residual(expression: Expression, frame: Frame) -> float:
+    return float((_echoed(_asking(expression), frame) - frame.x).abs().max())
+
+
+def _asking(e: Expression) -> Expression:
+    """The same tree with every known picture asked of a network, so that all leaves echo."""
+    return Ask(Unconditional()) if isinstance(e, Known) else e.with_children([_asking(c) for c in e.children])
+
+
+def _lowest(expression: Expression, residual: float, frame: Frame) -> tuple[str, float]:
+    """The lowest node on the way down that should be whole and is not: parts of a sum need not be."""
+    if not isinstance(expression, Filtered) and not isinstance(expression, Sum):
+        for child in expression.children:
+            below = _residual(child, frame)
+            if not below <= TOLERANCE:
+                return _lowest(child, below, frame)
+    return expression.name, residual

@@ -1,0 +1,37 @@
+"""Heun's second-order method: two estimates per step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sfumato.core.prediction import eps_of
+from sfumato.core.schedule import Level
+from sfumato.core.solvers.base import Denoise, Draw, Past, Solver, Stepping, toward_x0
+
+
+@dataclass(frozen=True)
+class Heun(Solver):
+    """Heun on dy/dr = eps, y = x / alpha, r = sigma / alpha (Karras et al. 2022, alg. 1).
+
+    An Euler step where a second slope has no meaning: out of alpha = 0, where y is infinite, and into
+    sigma = 0.
+    """
+
+    def step(  # noqa: PLR0917
+        self,
+        x: Tensor,
+        now: Level,
+        to: Level,
+        denoise: Denoise,
+        draw: Draw,  # noqa: ARG002
+        history: list[Past],  # noqa: ARG002
+    ) -> Stepping:
+        x0 = (yield from denoise(x, now)).x0
+        guess = toward_x0(x, x0, now, to)
+        if now.alpha == 0 or to.sigma == 0:
+            return guess
+        x0_there = (yield from denoise(guess, to)).x0
+        slope = (eps_of(x, x0, now.alpha, now.sigma) + eps_of(guess, x0_there, to.alpha, to.sigma)) / 2
+        return to.alpha * (x / now.alpha + (to.ratio - now.ratio) * slope)

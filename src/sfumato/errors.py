@@ -1,0 +1,19 @@
+"""The errors that sfumato raises, and the exit code that each one means on the command line."""
+
+
+class SfumatoError(Exception):
+    """Something failed; the message says in one line what was wrong and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(SfumatoError, ValueError):
+    """A value that the caller gave is wrong: nothing was begun, nothing was written."""
+
+    exit_code = 2
+
+
+class ModelUnavailableError(SfumatoError):
+    """A model that is missing or gated."""
+
+    exit_code = 3

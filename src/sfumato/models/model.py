@@ -1,0 +1,209 @@
+"""A model: a network with all that is needed to ask it for a clean picture.
+
+Contract (the engine's `Denoiser`): `denoise` takes x (N, C, H, W) float32, t (N,) in [0, 1] and one condition
+per row, and answers x0 of the same shape in float32. Rows never influence one another: the network is in
+evaluation mode, so batch normalisation uses its running statistics.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from sfumato.core.frame import Condition, Label, Prompt, Unconditional
+from sfumato.core.prediction import PREDICTIONS, Estimate, Prediction, to_x0
+from sfumato.core.schedule import Schedule, schedule_from_dict
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.base import Network
+from sfumato.models.networks import build_network
+from sfumato.models.store import DESCRIPTION, read_folder, write_folder
+
+FORMAT = 1
+DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingDefaults:
+    """What a model is sampled with when nobody says otherwise.
+
+    steps     downward steps of the path
+    solver    a name of `core.solvers.SOLVERS`
+    spacing   a name of `core.path.PATHS`
+    guidance  the scale of classifier-free guidance; 1 is off
+    clip      whether estimates of x0 are kept in [-1, 1]
+    """
+
+    steps: int = 20
+    solver: str = "dpm++2m"
+    spacing: str = "trailing"
+    guidance: float = 1.0
+    clip: bool = False
+
+
+class Model:
+    """A network, the schedule it was trained on and what it predicts.
+
+    class_names: what a prompt may call the classes, in their order; () for a network without classes.
+    provenance: JSON-able facts about the training, kept as they are.
+    sha256: of the file that the weights were loaded from; None for weights that were never stored.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        network: Network,
+        schedule: Schedule,
+        prediction: Prediction,
+        shape: tuple[int, int, int],
+        defaults: SamplingDefaults,
+        class_names: Sequence[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+    ) -> None:
+        if prediction not in PREDICTIONS:
+            raise UsageError(f"prediction is {prediction!r}; there are {', '.join(PREDICTIONS)}")
+        if len(class_names) != (network.classes or 0):
+            raise UsageError(
+                f"{len(class_names)} class names for a network of {network.classes or 'no'} classes"
+            )
+        self.name = name
+        self.network = network.eval().requires_grad_(False)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.schedule = schedule
+        self.prediction = prediction
+        self.shape = shape
+        self.defaults = defaults
+        self.class_names = tuple(class_names)
+        self.provenance = dict(provenance or {})
+        self.sha256 = sha256
+        self.dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Model":
+        """Move the weights, in place, and choose what convolutions and products are computed in.
+
+        Weights and answers stay float32. float16 is refused on a CPU.
+        """
+        if dtype is torch.float16 and torch.device(device).type == "cpu":
+            raise UsageError("float16 on a CPU overflows and is slow: use float32 or bfloat16")
+        self.network.to(device)
+        self.dtype = dtype
+        return self
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the network knows, or None."""
+        return self.network.classes
+
+    def denoise(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Estimate:
+        """The estimate of x0 from x (N, C, H, W) at t (N,) under N conditions.
+
+        Raises:
+            UsageError: shapes that do not fit, or a condition that this model cannot answer.
+        """
+        if x.shape[1:] != self.shape or t.shape != x.shape[:1] or len(conditions) != len(x):
+            raise UsageError(
+                f"{self.name} takes x (N, {', '.join(map(str, self.shape))}), t (N,) and N conditions; "
+                f"it was given {tuple(x.shape)}, {tuple(t.shape)} and {len(conditions)}"
+            )
+        label = torch.tensor([self._label(c) for c in conditions], dtype=torch.int64, device=x.device)
+        alpha, sigma = (level[:, None, None, None] for level in self.schedule.alpha_sigma(t))  # (N, 1, 1, 1)
+        inputs = x.contiguous(memory_format=torch.channels_last)
+        mixed = torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
+        with torch.inference_mode(), mixed:
+            answer = self.network(inputs, t if self.network.timed else None, label)
+        return Estimate(x0=to_x0(answer.float(), self.prediction, x, alpha, sigma))
+
+    def _label(self, condition: Condition) -> int:
+        """The class index of a condition, -1 for none.
+
+        Raises:
+            UsageError: this model cannot answer the condition.
+        """
+        match condition:
+            case Unconditional():
+                return -1
+            case Label(index):
+                if not 0 <= index < len(self.class_names):
+                    raise UsageError(f"{self.name} has no class {index}; {self._known()}")
+                return index
+            case Prompt(text):
+                word = text.strip().lower()
+                if word in DIGIT_WORDS and str(DIGIT_WORDS.index(word)) in self.class_names:
+                    word = str(DIGIT_WORDS.index(word))
+                names = [name.lower() for name in self.class_names]
+                if word not in names:
+                    raise UsageError(f"{self.name} cannot draw {text!r}; {self._known()}")
+                return names.index(word)
+
+    def _known(self) -> str:
+        if not self.class_names:
+            return "it knows no classes: ask it without a condition"
+        return f"it knows {', '.join(self.class_names)}"
+
+
+def save_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Publish a model as `folder`, whole or not at all; the weights are stored as `dtype`.
+
+    Raises:
+        SfumatoError: the folder cannot be written.
+    """
+    description = {
+        "format": FORMAT,
+        "name": model.name,
+        "network": {"kind": model.network.kind, "config": model.network.config()},
+        "schedule": model.schedule.to_dict(),
+        "prediction": model.prediction,
+        "shape": list(model.shape),
+        "class_names": list(model.class_names),
+        "defaults": asdict(model.defaults),
+        "provenance": model.provenance,
+    }
+    write_folder(folder, description, model.network.state_dict(), dtype=dtype)
+
+
+def load_model(
+    folder: Path,
+    *,
+    name: str | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Model:
+    """The model of a folder, its weights verified; `name` is what recipes call it, by default its own name.
+
+    Raises:
+        ModelUnavailableError: there is none.
+        SfumatoError: it is damaged, or of a format that this version does not read.
+    """
+    description, tensors = read_folder(folder)
+    if description.get("format") != FORMAT:
+        raise SfumatoError(
+            f"{folder / DESCRIPTION} has format {description.get('format')!r}; this version reads {FORMAT}"
+        )
+    try:
+        network = build_network(description["network"]["kind"], description["network"]["config"])
+        network.load_state_dict(tensors)
+        channels, height, width = description["shape"]
+        model = Model(
+            name=name or description["name"],
+            network=network,
+            schedule=schedule_from_dict(description["schedule"]),
+            prediction=cast(Prediction, description["prediction"]),
+            shape=(channels, height, width),
+            defaults=SamplingDefaults(**description["defaults"]),
+            class_names=description["class_names"],
+            provenance=description["provenance"],
+            sha256=description["weights"]["sha256"],
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a UsageError is a ValueError
+        reason = str(error).splitlines()[0]
+        raise SfumatoError(f"{folder / DESCRIPTION} does not describe a model: {reason}") from error
+    return model.to(device, dtype)

@@ -1,0 +1,24 @@
+"""The networks that are trained here, by name."""
+
+from typing import Any
+
+from sfumato.errors import UsageError
+from sfumato.models.base import Network
+from sfumato.models.residual import ResidualUNet
+from sfumato.models.unet import ClassicUNet
+
+NETWORKS: dict[str, type[Network]] = {network.kind: network for network in (ClassicUNet, ResidualUNet)}
+
+
+def build_network(kind: str, config: dict[str, Any]) -> Network:
+    """A new network from its name and its configuration.
+
+    Raises:
+        UsageError: no such network, or arguments that it does not take.
+    """
+    if kind not in NETWORKS:
+        raise UsageError(f"unknown network {kind!r}; there are {', '.join(NETWORKS)}")
+    try:
+        return NETWORKS[kind](**config)
+    except TypeError as error:
+        raise UsageError(f"network {kind!r} cannot be built from {config}: {error}") from error

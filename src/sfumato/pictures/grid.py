@@ -1,0 +1,139 @@
+"""Several pictures on one sheet, plain or labelled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from sfumato.errors import UsageError
+from sfumato.pictures.read import to_tensor
+from sfumato.pictures.write import to_image
+
+MAX_ENLARGE = 64
+LABEL_GAP = 6  # pixels between a label and the pictures
+_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
+
+def enlarge_pixels(x: Tensor, factor: int) -> Tensor:
+    """(…,H,W) -> (…,kH,kW): every pixel a k x k square."""
+    check_enlarge(factor)
+    return x.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
+
+
+def check_enlarge(factor: int) -> None:
+    """UsageError unless the factor is a whole number in 1 .. 64."""
+    if type(factor) is not int or not 1 <= factor <= MAX_ENLARGE:
+        raise UsageError(f"enlarge {factor!r}: give a whole number from 1 to {MAX_ENLARGE}")
+
+
+def grid(
+    pictures: Tensor, columns: int | None = None, padding: int = 2, value: float = 1.0, enlarge: int = 1
+) -> Tensor:
+    """(N,C,H,W) -> (C,H',W'), row by row; empty cells, gaps and the border have `value`.
+
+    columns: None is the square root of N, rounded up; padding: pixels between pictures and around the sheet;
+    enlarge: a whole factor that small pictures are blown up by. H' = rows * (H + padding) + padding.
+    """
+    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not pictures.numel():
+        raise UsageError(f"pictures of shape {tuple(pictures.shape)}: give (N,C,H,W), C = 1 or 3, not empty")
+    if padding < 0:
+        raise UsageError(f"padding {padding}: give 0 pixels or more")
+    count = len(pictures)
+    columns = math.ceil(math.sqrt(count)) if columns is None else columns
+    if columns < 1:
+        raise UsageError(f"columns {columns}: give 1 or more")
+    columns = min(columns, count)
+    pictures = enlarge_pixels(pictures, enlarge)
+    channels, high, wide = pictures.shape[1:]
+    rows = math.ceil(count / columns)
+    sheet = pictures.new_full(
+        (channels, rows * (high + padding) + padding, columns * (wide + padding) + padding), value
+    )
+    for index, picture in enumerate(pictures):
+        top = padding + index // columns * (high + padding)
+        left = padding + index % columns * (wide + padding)
+        sheet[:, top : top + high, left : left + wide] = picture
+    return sheet
+
+
+def labelled_grid(
+    rows: Sequence[Tensor],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+    *,
+    padding: int = 2,
+    enlarge: int = 1,
+    font_size: int = 12,
+) -> Tensor:
+    """A study sheet: rows of pictures (N,C,H,W) with labels -> float32 (3,H',W') in [-1, 1], black on white.
+
+    Every row has as many pictures as there are column labels, all of one size. A label wraps: above to its
+    column's width, at the left to that of a picture or of 12 letters, whichever is more; a row is as high as
+    its label needs.
+    """
+    _check_sheet(rows, row_labels, column_labels)
+    font = ImageFont.load_default(font_size)
+    strips = [to_image(grid(_rgb(row), len(column_labels), padding, enlarge=enlarge)) for row in rows]
+    wide = rows[0].shape[-1] * enlarge
+    above = [_label(text, wide, font) for text in column_labels]
+    beside = [_label(text, max(wide, 12 * font_size), font) for text in row_labels]
+    left = LABEL_GAP + max(label.width for label in beside)
+    top = LABEL_GAP + max(label.height for label in above)
+    heights = [max(strip.height, label.height) for strip, label in zip(strips, beside, strict=True)]
+
+    sheet = Image.new("RGB", (left + strips[0].width, top + sum(heights)), "white")
+    for index, label in enumerate(above):
+        middle = left + padding + index * (wide + padding) + wide // 2
+        sheet.paste(label, (middle - label.width // 2, 0))
+    for strip, label, height in zip(strips, beside, heights, strict=True):
+        sheet.paste(label, (0, top + (height - label.height) // 2))
+        sheet.paste(strip, (left, top))
+        top += height
+    return to_tensor(sheet)[0]
+
+
+def _check_sheet(rows: Sequence[Tensor], row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
+    if not rows or not column_labels or len(rows) != len(row_labels):
+        raise UsageError(
+            f"{len(rows)} rows under {len(row_labels)} labels: give one label to each row and column"
+        )
+    shapes = {tuple(row.shape) for row in rows}
+    if len(shapes) != 1 or rows[0].dim() != 4 or len(rows[0]) != len(column_labels):
+        raise UsageError(
+            f"rows of shapes {sorted(shapes)} under {len(column_labels)} column labels: "
+            "give every row (N,C,H,W) with a picture for each column"
+        )
+
+
+def _rgb(pictures: Tensor) -> Tensor:
+    return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures
+
+
+def _label(text: str, width: int, font: _Font) -> Image.Image:
+    """The text wrapped to `width` pixels, black on a white picture that just holds it."""
+    wrapped = "\n".join(line for part in text.splitlines() for line in _lines(part.split(), width, font))
+    ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    _, _, right, bottom = ruler.multiline_textbbox((0, 0), wrapped, font)
+    label = Image.new("RGB", (max(1, math.ceil(right)), max(1, math.ceil(bottom))), "white")
+    ImageDraw.Draw(label).multiline_text((0, 0), wrapped, "black", font)
+    return label
+
+
+def _lines(words: Sequence[str], width: int, font: _Font) -> list[str]:
+    """Words set greedily in lines of `width` pixels; one wider than a line is broken where it must."""
+    lines: list[str] = []
+    for word in words:
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines.append(word)
+        while len(lines[-1]) > 1 and font.getlength(lines[-1]) > width:
+            whole = lines.pop()
+            fits = next(
+                n for n in range(len(whole) - 1, 0, -1) if n == 1 or font.getlength(whole[:n]) <= width
+            )
+            lines += [whole[:fits], whole[fits:]]
+    return lines

@@ -1,0 +1,119 @@
+"""Writing pictures: exact eight bits, the recipe inside, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.pictures.files import FORMATS, check_destination, encoding, one_line, publish
+from sfumato.pictures.metadata import MAX_EXIF_IN_JPEG, exif_bytes, png_chunks, recipe_text
+from sfumato.pictures.read import Source, read_picture
+
+QUALITY = 95
+
+
+def to_uint8(x: Tensor) -> Tensor:
+    """[-1, 1] of any shape -> uint8 on the CPU: floor(127.5 x + 127.5 + 1/2), clipped; -1 is 0 and 1 is 255.
+
+    Errors: SfumatoError for values that are not finite (a network overflowed: a black picture would hide it).
+    """
+    x = x.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(x).all()):
+        raise SfumatoError(
+            "the picture holds NaN or infinity: run the model in float32 or lower the guidance"
+        )
+    return (x * 127.5 + 127.5 + 0.5).floor().clamp(0, 255).to(torch.uint8)
+
+
+def to_image(x: Tensor) -> Image.Image:
+    """(C,H,W) or (1,C,H,W) in [-1, 1] -> a PIL picture, mode L for C = 1 and RGB for C = 3."""
+    return pil_image(to_uint8(one_picture(x)))
+
+
+def save_picture(
+    x: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    parameters: str | None = None,
+    quality: int | None = None,
+) -> Path:
+    """Write one picture (C,H,W) or (1,C,H,W) in [-1, 1] as .png, .jpg, .jpeg or .webp; returns the path.
+
+    metadata: the recipe, a JSON-able mapping that `read_metadata` gives back; parameters: the text that other
+    tools read; where each stands is in metadata.py. None writes none.
+    quality: 1 .. 100 for JPEG and WebP (95); a PNG is exact and takes none.
+
+    Errors: UsageError for an unknown extension, a shape, a quality, metadata that is not JSON-able or too
+    long for a JPEG; SfumatoError for a folder that is missing or not writable, or values that are not finite.
+    """
+    path = check_destination(path)
+    image = to_image(x)
+    data = _encoded(image, path, recipe=recipe_text(metadata), parameters=parameters, quality=quality)
+    publish(path, data)
+    return path
+
+
+def pixels_digest(source: Tensor | Source) -> str:
+    """The sha256 (hex) of the uint8 pixels, rows of (R,G,B) or of grey, of a picture or of a file.
+
+    It equals sha256(numpy.asarray(PIL picture).tobytes()); a tensor and the PNG saved from it share it.
+    """
+    x = source if isinstance(source, Tensor) else read_picture(source)
+    pixels = to_uint8(one_picture(x)).permute(1, 2, 0).contiguous()  # (H,W,C)
+    return hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
+
+
+def one_picture(x: Tensor) -> Tensor:
+    """(C,H,W) or (1,C,H,W) -> (C,H,W), C = 1 or 3; UsageError for any other shape."""
+    single = x[0] if x.dim() == 4 and x.shape[0] == 1 else x
+    if single.dim() != 3 or single.shape[0] not in (1, 3) or not single.numel():
+        raise UsageError(
+            f"a picture of shape {tuple(x.shape)}: give (C,H,W) or (1,C,H,W), C = 1 or 3, not empty"
+        )
+    return single
+
+
+def pil_image(pixels: Tensor) -> Image.Image:
+    """uint8 (C,H,W) -> a PIL picture."""
+    rows = pixels.permute(1, 2, 0).contiguous().numpy()  # (H,W,C)
+    return Image.fromarray(rows[..., 0] if rows.shape[2] == 1 else rows)
+
+
+def _encoded(
+    image: Image.Image, path: Path, *, recipe: str | None, parameters: str | None, quality: int | None
+) -> bytes:
+    kind = FORMATS[path.suffix.lower()]
+    if kind == "PNG":
+        if quality is not None:
+            raise UsageError(f"quality {quality} for {one_line(path)}: a PNG is exact; use .jpg or .webp")
+        options: dict[str, Any] = {"pnginfo": png_chunks(recipe, parameters)}
+    else:
+        options = {"exif": exif_bytes(recipe, parameters), "quality": _quality(quality)}
+    if kind == "JPEG":
+        options["subsampling"] = 0  # full colour: small pictures lose much by halving it
+        if len(options["exif"]) > MAX_EXIF_IN_JPEG:
+            raise UsageError(
+                f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
+            )
+    file = io.BytesIO()
+    with encoding(path, "use .png"):
+        image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def _quality(quality: int | None) -> int:
+    if quality is None:
+        return QUALITY
+    if type(quality) is not int or not 1 <= quality <= 100:
+        raise UsageError(f"quality {quality!r}: give a whole number from 1 to 100")
+    return quality

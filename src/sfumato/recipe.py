@@ -1,0 +1,148 @@
+"""A recipe: everything that makes one picture, as one validated JSON-able value.
+
+It is what a picture carries, what `replay` runs again and what a recipe file holds; there is no second way to
+describe a picture. Input pictures stand in it by the sha256 of their values; `inputs` says from which files
+they came, so that they can be read again and checked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sfumato.errors import UsageError
+
+MAX_RECIPE_BYTES = 1_000_000
+
+
+class InputFile(BaseModel):
+    """Where an input picture was read from, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    kind: Literal["picture", "mask"] = "picture"
+    convention: Literal["white", "alpha"] = "white"  # masks only: what marks the pixels to be made
+
+
+class Recipe(BaseModel):
+    """Everything that makes `count` pictures; picture i has the seed `seed + i` and can be made alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    version: Literal[1] = 1
+    model: str = Field(min_length=1, max_length=1000)
+    weights: str | None = None  #                       sha256 of the model's weights
+    expression: dict[str, Any]  #                       core/notation.py
+    steps: int = Field(ge=1, le=10_000)
+    spacing: str = "trailing"
+    solver: str = "dpm++2m"
+    options: dict[str, float | str] = {}  #             of the solver, such as {"eta": 0.5}
+    strength: float = Field(default=1.0, gt=0, le=1)
+    start: str | None = None  #                         sha256 of the picture that sampling starts from
+    keep: str | None = None  #                          sha256 of the picture whose pixels stay ...
+    mask: str | None = None  #                          ... outside this mask
+    jump: int = Field(default=10, ge=1, le=1000)
+    repeats: int = Field(default=1, ge=1, le=100)
+    size: tuple[int, int]  #                            (H, W)
+    seed: int = Field(ge=0, le=2**64 - 1)
+    count: int = Field(default=1, ge=1, le=100_000)
+    inputs: dict[str, InputFile] = {}
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each picture; past 2**64 - 1 they go on from 0."""
+        return [(self.seed + i) % 2**64 for i in range(self.count)]
+
+    def single(self, i: int) -> Recipe:
+        """The recipe of picture i alone."""
+        return self.model_copy(update={"seed": self.seeds[i], "count": 1})
+
+    def plain(self) -> dict[str, Any]:
+        """The recipe as JSON-able data, without what is left at its default."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def prompts(self) -> list[str]:
+        """What is asked, in the order of reading, each once."""
+        return list(dict.fromkeys(_asked(self.expression, ("prompt", "label"))))
+
+    def parameters(self) -> str:
+        """The text that other tools read: prompt, negative prompt, settings (the web UI's convention)."""
+        negative = list(dict.fromkeys(_asked(self.expression, ("negative",))))
+        settings: dict[str, object] = {
+            "Steps": self.steps,
+            "Sampler": self.solver,
+            "CFG scale": next(_guidance(self.expression), 1),
+            "Seed": self.seed,
+            "Size": f"{self.size[1]}x{self.size[0]}",
+            "Model": self.model,
+        }
+        if self.strength < 1:
+            settings["Denoising strength"] = self.strength
+        lines = [" | ".join(self.prompts()) or "unconditional"]
+        if negative:
+            lines.append(f"Negative prompt: {' | '.join(negative)}")
+        from sfumato import __version__
+
+        lines.append(
+            ", ".join(f"{k}: {v}" for k, v in (settings | {"Version": f"sfumato {__version__}"}).items())
+        )
+        return "\n".join(lines)
+
+
+def _nodes(e: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(e, dict):
+        yield e
+        yield from _nodes(e.get("of"))
+        for term in e.get("sum", ()):
+            yield from _nodes(term)
+
+
+def _asked(e: Any, keys: tuple[str, ...]) -> Iterator[str]:
+    for node in _nodes(e):
+        for key in keys:
+            if key in node:
+                value = node[key]
+                yield str(next(iter(value.values()))) if isinstance(value, dict) else str(value)
+
+
+def _guidance(e: Any) -> Iterator[Any]:
+    for node in _nodes(e):
+        if "guided" in node:
+            yield node["guided"]
+
+
+def parse_recipe(data: Any) -> Recipe:
+    """A recipe from plain data; UsageError in one line names the first field that is wrong."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"recipe: {first_error(error)}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """The first complaint of pydantic, in one line."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    given = "" if first["type"] == "missing" else f" (given: {first['input']!r:.60})"
+    return f"{where}: {first['msg']}{given}" if where else first["msg"]
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a .yaml or .json file."""
+    try:
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a recipe ({error})") from error
+    try:
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path}: not a recipe ({str(error).splitlines()[0]})") from error
+    return parse_recipe(data)

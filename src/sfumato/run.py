@@ -1,0 +1,254 @@
+"""Making pictures: an expression becomes a recipe, a recipe becomes pictures."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sfumato.core.crops import Crops
+from sfumato.core.engine import Asking, Denoiser, Engine
+from sfumato.core.expression import Expression, Filtered, Known, Seen, as_expression
+from sfumato.core.filters import Filter, Mask
+from sfumato.core.guidance import Guided, Scale
+from sfumato.core.invariant import check_whole
+from sfumato.core.noise import Noise
+from sfumato.core.notation import Inputs, from_json, input_picture, to_json
+from sfumato.core.path import make_path, zigzag
+from sfumato.core.prediction import add_noise
+from sfumato.core.sampler import KnownRegion, OnStep, sampler
+from sfumato.core.solvers import make_solver
+from sfumato.core.views import View
+from sfumato.errors import UsageError
+from sfumato.models.model import Model
+from sfumato.pictures import grid, save_picture
+from sfumato.pictures.grid import enlarge_pixels
+from sfumato.recipe import InputFile, Recipe, parse_recipe
+from sfumato.techniques import Edit
+
+MAX_ROWS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What a run made: x (count, C, H, W) in [-1, 1] on the CPU, and the recipe that makes it again."""
+
+    x: Tensor
+    recipe: Recipe
+
+    def save(
+        self, path: str | Path, *, enlarge: int = 1, numbered: bool | None = None, metadata: bool = True
+    ) -> list[Path]:
+        """Write each picture with its own recipe; several get their seed into the name.
+
+        enlarge: each pixel becomes so many pixels wide. numbered: whether the seed stands in the name.
+        """
+        path = Path(path)
+        numbered = len(self.x) > 1 if numbered is None else numbered
+        layout = {"enlarge": enlarge} if enlarge > 1 else {}
+        written = []
+        for i, x in enumerate(enlarge_pixels(self.x, enlarge)):
+            recipe = self.recipe.single(i)
+            name = path.with_stem(f"{path.stem}-{recipe.seed}") if numbered else path
+            written.append(_save(x, name, recipe, layout, metadata=metadata))
+        return written
+
+    def save_grid(
+        self, path: str | Path, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
+    ) -> Path:
+        """Write all pictures as one sheet."""
+        layout = {"sheet": {"columns": columns, "enlarge": enlarge}}
+        return _save(sheet(self.x, columns, enlarge), Path(path), self.recipe, layout, metadata=metadata)
+
+
+def sheet(x: Tensor, columns: int | None, enlarge: int) -> Tensor:
+    """Pictures (N, C, H, W) on one sheet (C, H', W'), each pixel `enlarge` pixels wide."""
+    return grid(x, columns, enlarge=enlarge)
+
+
+def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:
+    if not metadata:
+        return save_picture(x, path)
+    data = {"recipe": recipe.plain(), "version": 1, **layout}
+    return save_picture(x, path, metadata=data, parameters=recipe.parameters())
+
+
+def sample(
+    model: Model,
+    what: Expression | Edit | str,
+    *,
+    seed: int | None = None,
+    count: int = 1,
+    steps: int | None = None,
+    solver: str | None = None,
+    options: Mapping[str, float | str] | None = None,
+    spacing: str | None = None,
+    guidance: float | Scale | None = None,
+    clip: bool | None = None,
+    size: tuple[int, int] | None = None,
+    files: Mapping[str, InputFile] | None = None,
+    networks: Mapping[str, Denoiser] | None = None,
+    on_step: OnStep | None = None,
+    max_rows: int = MAX_ROWS,
+) -> Pictures:
+    """Make pictures of an expression, an edit or a prompt; what is left out is the model's default.
+
+    guidance wraps an expression that has none of its own; 1 is off. seed None draws one. size (H, W) is for
+    expressions made of crops. networks: others that the expression names. files: where inputs came from.
+    """
+    recipe, inputs = make_recipe(
+        model,
+        what,
+        seed=seed,
+        count=count,
+        steps=steps,
+        solver=solver,
+        options=options,
+        spacing=spacing,
+        guidance=guidance,
+        clip=clip,
+        size=size,
+        files=files,
+    )
+    return run(recipe, model, inputs, networks=networks, on_step=on_step, max_rows=max_rows)
+
+
+def make_recipe(
+    model: Model,
+    what: Expression | Edit | str,
+    *,
+    seed: int | None = None,
+    count: int = 1,
+    steps: int | None = None,
+    solver: str | None = None,
+    options: Mapping[str, float | str] | None = None,
+    spacing: str | None = None,
+    guidance: float | Scale | None = None,
+    clip: bool | None = None,
+    size: tuple[int, int] | None = None,
+    files: Mapping[str, InputFile] | None = None,
+) -> tuple[Recipe, dict[str, Tensor | View | Filter]]:
+    """The recipe of a run, and its inputs (see notation.Inputs); the arguments are those of `sample`."""
+    edit = what if isinstance(what, Edit) else Edit(expression=as_expression(what))
+    defaults = model.defaults
+    e = edit.expression
+    if not any(isinstance(node, Guided) for node in e.walk()):
+        e = e.guided(defaults.guidance if guidance is None else guidance)
+    elif guidance is not None:
+        raise UsageError("the expression has guidance of its own: leave the guidance scale out")
+    if defaults.clip if clip is None else clip:
+        e = e.clipped()
+    inputs = _inputs(edit, e)
+    recipe = parse_recipe(
+        {
+            "model": model.name,
+            "weights": model.sha256,
+            "expression": to_json(e),
+            "steps": defaults.steps if steps is None else steps,
+            "spacing": spacing or defaults.spacing,
+            "solver": solver or defaults.solver,
+            "options": dict(options or {}),
+            "strength": edit.strength,
+            "start": edit.start and edit.start.sha256,
+            "keep": edit.keep and edit.keep.sha256,
+            "mask": edit.mask and edit.mask.sha256,
+            "jump": edit.jump,
+            "repeats": edit.repeats,
+            "size": size or edit.size or model.shape[1:],
+            "seed": secrets.randbelow(2**32) if seed is None else seed,
+            "count": count,
+            "inputs": {sha: file for sha, file in (files or {}).items() if sha in inputs},
+        }
+    )
+    return recipe, inputs
+
+
+def _inputs(edit: Edit, e: Expression) -> dict[str, Tensor | View | Filter]:
+    """What a recipe refers to: pictures and masks by their hash, views and filters by their names."""
+    pictures = [c for c in (edit.start, edit.keep, edit.mask) if c is not None]
+    inputs: dict[str, Tensor | View | Filter] = {c.sha256: c.tensor for c in pictures}
+    for node in e.walk():
+        match node:
+            case Known(picture):
+                inputs[picture.sha256] = picture.tensor
+            case Filtered(_, Mask() as mask):
+                inputs[mask.sha256] = mask.tensor
+            case Filtered(_, band):
+                inputs[str(band)] = band
+            case Seen(_, view):
+                inputs[str(view)] = view
+    return inputs
+
+
+def run(
+    recipe: Recipe,
+    model: Model,
+    inputs: Inputs | None = None,
+    *,
+    networks: Mapping[str, Denoiser] | None = None,
+    on_step: OnStep | None = None,
+    max_rows: int = MAX_ROWS,
+) -> Pictures:
+    """Make the pictures of a recipe."""
+    engine = Engine(model, networks, max_rows=max_rows)
+    with torch.inference_mode():
+        (x,) = engine.run(prepare(recipe, model, inputs or {}, on_step=on_step))
+    return Pictures(x.clamp(-1, 1).float().cpu(), recipe)
+
+
+def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | None = None) -> Asking:
+    """The sampler of a recipe, checked and ready for an engine; UsageError before the first step."""
+    expression = from_json(recipe.expression, inputs)
+    shape = (model.shape[0], *recipe.size)
+    native = (model.shape[1], model.shape[2])
+    if recipe.size != native and not any(isinstance(node, Crops) for node in expression.walk()):
+        raise UsageError(
+            f"{model.name} makes {native[1]} x {native[0]} pictures, not "
+            f"{recipe.size[1]} x {recipe.size[0]}: larger canvases go by crops (panorama)"
+        )
+    check_whole(expression, shape, native=native)
+    path = make_path(model.schedule, recipe.steps, spacing=recipe.spacing, strength=recipe.strength)
+    if recipe.repeats > 1:
+        path = zigzag(path, jump=recipe.jump, repeats=recipe.repeats)
+    noise = Noise(recipe.seeds, shape, model.device)
+    solver = make_solver(recipe.solver, **recipe.options)
+    return sampler(
+        expression,
+        x=_first(recipe, model, inputs, path, noise.draw()),
+        path=path,
+        schedule=model.schedule,
+        solver=solver,
+        draw=noise.draw,
+        native=native,
+        constraint=_constraint(recipe, inputs, model.device),
+        on_step=on_step,
+    )
+
+
+def _first(recipe: Recipe, model: Model, inputs: Inputs, path: Sequence[float], noise: Tensor) -> Tensor:
+    """The state at the start of the path: noise, or the noised start picture."""
+    level = model.schedule.level(path[0])
+    if recipe.start is None:
+        if recipe.strength < 1:
+            raise UsageError("a strength below 1 needs a picture to start from")
+        # Noise alone, with the variance that a picture of unit variance would have here.
+        return noise * math.hypot(level.alpha, level.sigma)
+    start = input_picture(inputs, recipe.start).to(noise)
+    if start.shape[1:] != noise.shape[1:]:
+        raise UsageError(
+            f"the start picture has {start.shape[-1]} x {start.shape[-2]} pixels and {start.shape[-3]} "
+            f"channels, the run {noise.shape[-1]} x {noise.shape[-2]} and {noise.shape[-3]}: resize it"
+        )
+    return add_noise(start, noise, level.alpha, level.sigma)
+
+
+def _constraint(recipe: Recipe, inputs: Inputs, device: torch.device) -> KnownRegion | None:
+    if recipe.keep is None or recipe.mask is None:
+        return None
+    mask = Mask(input_picture(inputs, recipe.mask)).weights(*recipe.size)
+    return KnownRegion(input_picture(inputs, recipe.keep).to(device), mask.to(device))

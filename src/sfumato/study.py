@@ -1,0 +1,138 @@
+"""Study pieces: what noise does to a picture, and four ways to take it away.
+
+Each works on one picture (1, C, H, W) in [-1, 1] and says all it did; nothing is random but the noise drawn
+from the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sfumato.core.engine import Engine
+from sfumato.core.expression import Expression, as_expression
+from sfumato.core.filters import LowPass
+from sfumato.core.frame import Frame
+from sfumato.core.noise import Noise
+from sfumato.core.path import make_path
+from sfumato.core.prediction import add_noise
+from sfumato.core.sampler import Step, evaluate, sampler
+from sfumato.core.schedule import Schedule
+from sfumato.core.solvers import make_solver
+from sfumato.errors import UsageError
+from sfumato.models.model import Model
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Denoising:
+    """One picture at one noise level, and what three methods make of it; tensors (1, C, H, W)."""
+
+    t: float
+    noised: Tensor
+    blurred: Tensor
+    one_step: Tensor
+    iterative: Tensor
+    states: tuple[Tensor, ...]  # x before each iterative step
+    estimates: tuple[Tensor, ...]  # x0 as estimated at each
+
+
+def noised(schedule: Schedule, picture: Tensor, t: float, *, seed: int = 0) -> Tensor:
+    """The forward process, x_t = alpha x0 + sigma eps (Ho et al. 2020, eq. 4)."""
+    _check_time(t)
+    level = schedule.level(t)
+    noise = Noise([seed], _shape(picture)).draw()
+    return add_noise(picture, noise, level.alpha, level.sigma)
+
+
+def blur_denoised(schedule: Schedule, x: Tensor, t: float, *, sigma: float) -> Tensor:
+    """What a Gaussian blur can do: x / alpha, low-passed; sigma in pixels at a height of 64."""
+    alpha = schedule.level(t).alpha
+    return LowPass(sigma).apply(x / alpha if alpha > 0 else x).clamp(-1, 1)
+
+
+def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str) -> Tensor:
+    """The network's estimate of x0 from one look at x_t (Ho et al. 2020, eq. 15)."""
+    frame = Frame(x=x.to(model.device), now=model.schedule.level(t), native=(model.shape[1], model.shape[2]))
+    with torch.inference_mode():
+        asking = evaluate(as_expression(what), frame)
+        engine = Engine(model)
+        try:
+            queries = next(asking)
+            answers = {q.key: e for q, e in zip(queries, engine.answer(queries), strict=True)}
+            asking.send(answers)
+        except StopIteration as end:
+            estimate: Tensor = end.value.x0
+            return estimate.clamp(-1, 1).cpu()
+    raise AssertionError("an expression is evaluated in one round of questions")
+
+
+def iteratively_denoised(
+    model: Model, x: Tensor, t: float, what: Expression | str, *, steps: int = 20, solver: str = "ddim"
+) -> tuple[Tensor, list[Step]]:
+    """Denoise x_t in `steps` strided steps; returns the picture and what each step saw."""
+    path = make_path(model.schedule, max(1, round(steps / t)), strength=t)
+    seen: list[Step] = []
+    noise = Noise([0], _shape(x), model.device)
+    asking = sampler(
+        as_expression(what),
+        x=x.to(model.device),
+        path=(t, *path[1:]),
+        schedule=model.schedule,
+        solver=make_solver(solver),
+        draw=noise.draw,
+        native=(model.shape[1], model.shape[2]),
+        on_step=seen.append,
+    )
+    with torch.inference_mode():
+        (out,) = Engine(model).run(asking)
+    return out.clamp(-1, 1).cpu(), seen
+
+
+def denoise(
+    model: Model,
+    picture: Tensor,
+    what: Expression | str,
+    *,
+    at: Sequence[float] = (0.25, 0.5, 0.75),
+    steps: int = 20,
+    blur: float = 2.0,
+    seed: int = 0,
+) -> list[Denoising]:
+    """Noise a picture to each level and denoise it by blur, in one step and iteratively."""
+    if not at:
+        raise UsageError("give at least one noise level, such as --at 0.5")
+    out = []
+    for t in at:
+        x = noised(model.schedule, picture, t, seed=seed)
+        iterative, seen = iteratively_denoised(model, x, t, what, steps=steps)
+        out.append(
+            Denoising(
+                t=t,
+                noised=x,
+                blurred=blur_denoised(model.schedule, x, t, sigma=blur),
+                one_step=one_step_denoised(model, x, t, what),
+                iterative=iterative,
+                states=tuple(step.x.cpu() for step in seen),
+                estimates=tuple(step.x0.cpu() for step in seen),
+            )
+        )
+    return out
+
+
+def psnr(x: Tensor, reference: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB for pictures in [-1, 1] (peak to peak 2)."""
+    error = float((x.clamp(-1, 1) - reference).square().mean())
+    return float("inf") if error == 0 else 10 * float(torch.log10(torch.tensor(4 / error)))
+
+
+def _check_time(t: float) -> None:
+    if not 0 < t <= 1:
+        raise UsageError(f"a noise level is a time in (0, 1], not {t}")
+
+
+def _shape(picture: Tensor) -> tuple[int, int, int]:
+    _, c, h, w = picture.shape
+    return (c, h, w)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sfumato.core.prediction import Estimate
-from sfumato.core.schedule import Level
+from sfumato.core.schedule import Level, Schedule
 from sfumato.core.solvers import Past, Solver
 
 
@@ -75,7 +75,7 @@ def one_mode() -> Mixture:
 
 
 def gaussian_flow(gaussian: Mixture, x: Tensor, now: Level, to: Level) -> Tensor:
-    """The exact probability-flow ODE of one Gaussian: (x - alpha mu) / sqrt(alpha^2 s^2 + sigma^2) is constant."""
+    """The exact flow of one Gaussian: (x - alpha mu) / sqrt(alpha^2 s^2 + sigma^2) is constant."""
     mu, s = gaussian.means[0].to(x.dtype), gaussian.scales[0].item()
 
     def width(level: Level) -> float:
@@ -84,12 +84,41 @@ def gaussian_flow(gaussian: Mixture, x: Tensor, now: Level, to: Level) -> Tensor
     return to.alpha * mu + (width(to) / width(now)) * (x - now.alpha * mu)
 
 
-Asks = Callable[[Tensor, Level], Tensor]  # x0 at a level
+def exact_flow(mixture: Mixture, x: Tensor, now: Level, to: Level, steps: int = 1000) -> Tensor:
+    """The probability-flow ODE by the classical Runge-Kutta method, which shares no code with the solvers.
+
+    In y = x / alpha and u = log(sigma / alpha) the ODE is dy/du = y - x0, whatever the schedule. Needs both
+    ratios finite and above 0.
+    """
+
+    def slope(y: Tensor, u: float) -> Tensor:
+        return y - mixture.x0(y, 1.0, math.exp(u))
+
+    y, start, end = x / now.alpha, math.log(now.ratio), math.log(to.ratio)
+    h = (end - start) / steps
+    for i in range(steps):
+        u = start + i * h
+        k1 = slope(y, u)
+        k2 = slope(y + h / 2 * k1, u + h / 2)
+        k3 = slope(y + h / 2 * k2, u + h / 2)
+        k4 = slope(y + h * k3, u + h)
+        y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return to.alpha * y
+
+
+def levels_between(schedule: Schedule, high: float, low: float, steps: int) -> list[Level]:
+    """steps + 1 levels, evenly spaced in log(sigma / alpha) from `high` to `low`."""
+    a, b = math.log(high), math.log(low)
+    ratios = [math.exp(a + (b - a) * i / steps) for i in range(steps + 1)]
+    return [schedule.level(schedule.time_at_ratio(ratio)) for ratio in ratios]
+
+
+Asks = Callable[[Tensor, Level], Tensor | Estimate]  # what is known of x0 at a level
 
 
 def walk(
     solver: Solver,
-    x0_at: Asks,
+    ask: Asks,
     x: Tensor,
     levels: Sequence[Level],
     *,
@@ -100,7 +129,7 @@ def walk(
 
     def denoise(x: Tensor, level: Level) -> Generator[Any, Any, Estimate]:
         answer = yield (x, level)
-        return Estimate(x0=answer)
+        return answer if isinstance(answer, Estimate) else Estimate(x0=answer)
 
     def refuse() -> Tensor:
         raise AssertionError("a deterministic solver drew noise")
@@ -111,13 +140,13 @@ def walk(
         asked = next(stepping)
         while True:
             try:
-                asked = stepping.send(x0_at(*asked))
+                asked = stepping.send(ask(*asked))
             except StopIteration as stop:
                 states.append(stop.value)
                 break
     return states
 
 
-def mixture_x0(mixture: Mixture) -> Asks:
-    """A mixture as what `walk` asks."""
+def exact(mixture: Mixture) -> Asks:
+    """A mixture's denoiser as `walk` asks it."""
     return lambda x, level: mixture.x0(x, level.alpha, level.sigma)

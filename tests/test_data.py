@@ -15,7 +15,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import FOLDER, digits
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.training import download
@@ -30,6 +29,7 @@ from sfumato.training.download import (
     npm_package,
 )
 from sfumato.training.idx import parse_idx
+from tiny import FOLDER, digits
 
 SHAPES = st.lists(st.integers(0, 5), min_size=1, max_size=4).map(tuple)
 

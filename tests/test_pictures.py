@@ -1,4 +1,4 @@
-"""Pictures: exact round trips, readings checked against files made by hand, and every bad input in one line."""
+"""Pictures: exact round trips, files made by hand read as they must be, every bad input in one line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: bytes) -> bytes:
-    """A PNG by hand: `rows` are unfiltered scan lines without their filter bytes; `chunks` stand before them."""
+    """A PNG by hand: `rows` are scan lines without their filter bytes; `chunks` stand before them."""
     stride = len(rows) // height
     lines = b"".join(b"\0" + rows[y * stride : (y + 1) * stride] for y in range(height))
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
@@ -59,13 +59,9 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes, *chunks: 
     return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
 
 
-def bomb(side: int) -> bytes:
-    """A grey one-bit PNG of side x side zeros, a few KB for 50,000."""
-    packer = zlib.compressobj(9)
-    line = b"\0" * (1 + (side + 7) // 8)
-    data = b"".join(packer.compress(line) for _ in range(side)) + packer.flush()
-    twice = zlib.compress(data, 9)
-    assert len(twice) < 20_000
+def bomb(side: int, lines: int) -> bytes:
+    """A one-bit PNG of side x side pixels in a few KB, of which `lines` lines are there."""
+    data = zlib.compress(bytes((1 + (side + 7) // 8) * lines), 9)
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
@@ -114,8 +110,8 @@ def test_every_byte_survives() -> None:
 
 
 def test_rounding_is_to_nearest_half_up_and_clips() -> None:
-    x = torch.tensor([-9.0, -1.0, 0.0, 1.0, 9.0, 0.5 / 127.5, 0.49 / 127.5])
-    assert to_uint8(x).tolist() == [0, 0, 128, 255, 255, 128, 127 + 1 - (127.5 + 0.49 + 0.5 < 128)]
+    wanted = torch.tensor([-500.0, 0.0, 0.49, 0.51, 127.49, 127.5, 127.51, 254.49, 254.51, 255.0, 800.0])
+    assert to_uint8(wanted / 127.5 - 1).tolist() == [0, 0, 0, 1, 127, 128, 128, 254, 255, 255, 255]
     assert to_uint8(torch.tensor([0.0], dtype=torch.bfloat16)).item() == 128
 
 
@@ -208,7 +204,7 @@ def test_sixteen_bits() -> None:
     colour = read_picture(png(2, 1, 16, 2, struct.pack(">6H", 0, 25700, 65535, 257, 514, 771)))
     assert np.abs(bytes_of(colour)[0].astype(int) - [[0, 100, 255], [1, 2, 3]]).max() <= 1
     alpha = read_picture(png(1, 1, 16, 4, struct.pack(">2H", 10000, 0)))
-    assert bytes_of(alpha).tolist() == [[[255]]]
+    assert bytes_of(alpha)[0, 0, 0] == 255
     assert bytes_of(read_picture(png(6, 1, 16, 0, rows), size=(2, 6))).shape == (2, 6, 1)
 
 
@@ -243,6 +239,7 @@ def test_channels() -> None:
     grey = Image.new("L", (2, 2), 77)
     assert read_picture(grey).shape == (1, 1, 2, 2)
     assert bytes_of(read_picture(grey, channels=3))[0, 0].tolist() == [77, 77, 77]
+    refused(lambda: read_picture(Image.new("F", (2, 2))), "float pixels", "mode L or RGB")
     refused(lambda: read_picture(grey, channels=2), "channels 2", "1 (grey), 3 (RGB)")  # type: ignore[arg-type]
 
 
@@ -296,10 +293,10 @@ BAD_FILES = {
     "cut.webp": (lambda: encoded(noise_image(64, 64), "WEBP")[:500], "is damaged or cut short"),
     "head.png": (lambda: b"\x89PNG\r\n\x1a\n", "is damaged or cut short"),
     "zero.png": (lambda: png(0, 1, 8, 0, b""), "is damaged or cut short"),
-    "bomb.png": (lambda: bomb(50_000), "more than the 89,478,485 pixels allowed"),
-    "warned.png": (lambda: bomb(10_000), "more than the 89,478,485 pixels allowed"),
+    "bomb.png": (lambda: bomb(50_000, 500), "more than the 89,478,485 pixels allowed"),
+    "warned.png": (lambda: bomb(10_000, 10_000), "more than the 89,478,485 pixels allowed"),
     "text.png": (
-        lambda: png(1, 1, 8, 0, b"\0", chunk(b"zTXt", b"sfumato\0\0" + zlib.compress(b" " * 90_000_000, 9))),
+        lambda: png(1, 1, 8, 0, b"\0", chunk(b"zTXt", b"sfumato\0\0" + zlib.compress(b" " * 20_000_000, 9))),
         "is damaged or cut short (Decompressed data too large",
     ),
 }
@@ -310,7 +307,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
     make, words = BAD_FILES[name]
     path = tmp_path / name
     path.write_bytes(make())
-    assert path.stat().st_size < 4_000_000
+    assert path.stat().st_size < 30_000
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         refused(lambda: read_picture(path), str(path), words)
@@ -545,7 +542,7 @@ def test_any_json_and_any_text(tmp_path: Path, name: str, recipe: dict[str, obje
 
 
 def as_other_tools_read(path: Path) -> str:
-    """The `parameters` text the way A1111's web interface reads it (piexif: UTF-16 big-endian after a prefix)."""
+    """The `parameters` text the way A1111's interface reads it (piexif: UTF-16 big-endian after a prefix)."""
     with Image.open(path) as image:
         if path.suffix == ".png":
             return str(image.text["parameters"])
@@ -570,7 +567,7 @@ def test_other_tools_read_the_parameters(tmp_path: Path, name: str) -> None:
         )
     else:  # the byte order of the block and UNDEFINED (7) as the comment's type, as EXIF asks
         exif = Image.open(path).info["exif"]
-        assert exif.startswith(b"Exif\0\0MM\0*") or exif.startswith(b"MM\0*")
+        assert exif.removeprefix(b"Exif\0\0").startswith(b"MM\0*")
         assert b"\x92\x86\0\x07" in exif
 
 
@@ -604,7 +601,7 @@ def test_bad_recipes(tmp_path: Path, name: str) -> None:
 
 
 def test_text_bombs_and_too_much_to_write(tmp_path: Path) -> None:
-    packed = b"sfumato\0\1\0\0\0" + zlib.compress(b" " * 90_000_000, 9)
+    packed = b"sfumato\0\1\0\0\0" + zlib.compress(b" " * 20_000_000, 9)
     refused(lambda: read_metadata(png(1, 1, 8, 0, b"\0", chunk(b"iTXt", packed))), "too large")
     long = "x" * (8 * 2**20 + 1)
     refused(lambda: save_picture(smooth(2, 2), tmp_path / "a.png", metadata={"a": long}), "the limit is")

@@ -14,7 +14,7 @@ from sfumato.core.schedule import BetaTable, Flow, Schedule
 from sfumato.core.views import make_view
 from sfumato.errors import UsageError
 from sfumato.models.model import SamplingDefaults
-from sfumato.run import make_recipe, run
+from sfumato.sampling import make_recipe, run
 from sfumato.study import blur_denoised, noised, one_step_denoised, psnr
 from sfumato.techniques import Edit
 from toys import Toy
@@ -105,6 +105,13 @@ def test_inpainting_keeps_the_known_pixels_exactly(repeats: int, solver: str) ->
     outside = (MASK == 0).expand(2, 3, -1, -1)
     assert torch.equal(made[outside], p.expand(2, -1, -1, -1)[outside])
     assert not torch.allclose(made, p.expand_as(made))
+
+
+def test_the_rest_of_a_mask_is_a_mask_too() -> None:
+    p, model = picture(4), ToyModel()
+    made = sf.sample(model, sf.inpaint(p, ~sf.Mask(MASK), "a"), seed=0)
+    assert torch.equal(made.x[0][:, 4:12, 4:12], p[:, 4:12, 4:12])
+    assert torch.equal(made.x, sf.sample(model, sf.inpaint(p, 1 - MASK, "a"), seed=0).x)
 
 
 def test_resampling_costs_what_repaint_says() -> None:

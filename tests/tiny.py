@@ -42,12 +42,12 @@ NORMED = Preset(
         weighting=ErrorOf(quantity="eps"),
         drop_label=0.3,
     ),
-    batch=80,  # five steps an epoch
+    batch=20,  # five steps an epoch of 100 digits
     epochs=2,
     optimizer=Adam(weight_decay=0.1),
     learning_rate=LearningRate(peak=1e-3, decay="epoch", factor=0.5),
     clip=1.0,
-    ema=HalfLife(pictures=400, warmup=0.5),
+    ema=HalfLife(pictures=100, warmup=0.5),
     augment=Augment(shift=2),
 )
 
@@ -66,8 +66,8 @@ PLAIN = Preset(
         stratified=True,
         drop_label=0.1,
     ),
-    batch=41,  # not to be halved
-    epochs=1,
+    batch=21,  # not to be halved
+    epochs=2,
     learning_rate=LearningRate(peak=1e-3, warmup=2, decay="linear"),
     ema=HalfLife(pictures=400),
 )
@@ -76,8 +76,13 @@ TINY = {preset.name: preset for preset in (NORMED, PLAIN)}
 
 
 def run(preset: Preset, out: Path, **options: object) -> list[Progress]:
-    """A whole training on the 400 digits, on the CPU."""
-    settings = {"data": digits(), "device": "cpu", "precision": "no", "sample_epochs": ()} | options
+    """A whole training on 100 digits, on the CPU."""
+    settings = {
+        "data": digits().first(100),
+        "device": "cpu",
+        "precision": "no",
+        "sample_epochs": (),
+    } | options
     return list(train(preset, out, **settings))  # type: ignore[arg-type]
 
 

@@ -26,7 +26,7 @@ _PUBLIC = {
     "sfumato.models.registry": ["load"],
     "sfumato.pictures": ["read_mask", "read_picture"],
     "sfumato.recipe": ["Recipe", "read_recipe"],
-    "sfumato.run": ["Pictures", "make_recipe", "sample"],
+    "sfumato.sampling": ["Pictures", "make_recipe", "run", "sample"],
     "sfumato.study": ["denoise"],
     "sfumato.techniques": [
         "Edit",
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from sfumato.models.registry import load
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe
-    from sfumato.run import Pictures, make_recipe, sample
+    from sfumato.sampling import Pictures, make_recipe, run, sample
     from sfumato.study import denoise
     from sfumato.techniques import (
         Edit,

@@ -139,9 +139,10 @@ def inpaint(
     """
     region = mask if isinstance(mask, Mask) else Mask(mask)
     kept = Content(picture)
-    if region.tensor.shape[-2:] != kept.tensor.shape[-2:]:
-        (mh, mw), (h, w) = region.tensor.shape[-2:], kept.tensor.shape[-2:]
+    (mh, mw), (h, w) = region.tensor.shape[-2:], kept.tensor.shape[-2:]
+    if (mh, mw) != (h, w):
         raise UsageError(f"the mask has {mw} x {mh} pixels and the picture {w} x {h}: give one of its size")
+    region = Mask(region.weights(h, w))  # `~mask` too is a plain mask from here on
     e = as_expression(reading)
     return Edit(
         expression=e.where(region) + known(picture).where(~region),

@@ -1,15 +1,21 @@
-"""Short names and where their weights are. A model is loaded by its name or from a folder."""
+"""Short names and where their weights are. A model is loaded by its name or from a folder.
+
+torch is imported by `load` alone, so that a command line can list and complete the names at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from sfumato.errors import ModelUnavailableError
-from sfumato.models.model import Model, load_model
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.models.model import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +42,21 @@ def weights_folder(entry: Entry) -> Path:
     return Path(str(files("sfumato"))) / "weights" / entry.folder
 
 
-def load(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Model:
-    """A model by its short name, or from a folder that training wrote.
+def load(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Model:
+    """A model by its short name, or from a folder that training wrote; computed in float32 by default.
 
     Raises:
         ModelUnavailableError: there is no such model.
         SfumatoError: its weights are damaged.
     """
+    import torch
+
+    from sfumato.models.model import load_model
+
     entry = MODELS.get(name)
-    if entry is not None:
-        return load_model(weights_folder(entry), name=name, device=device, dtype=dtype)
-    if Path(name).is_dir():
-        return load_model(Path(name), name=name, device=device, dtype=dtype)
+    folder = weights_folder(entry) if entry is not None else Path(name)
+    if entry is not None or folder.is_dir():
+        return load_model(folder, name=name, device=device, dtype=dtype or torch.float32)
     raise ModelUnavailableError(
         f"no model {name!r}: give a folder with model.json, or one of {', '.join(MODELS)}"
     )

@@ -101,8 +101,10 @@ def check_destination(path: str | os.PathLike[str], extensions: tuple[str, ...] 
     try:
         if not path.parent.is_dir():
             raise SfumatoError(f"cannot write {name}: there is no folder {folder}; make it first")
-        if path.exists() and not path.is_file():
+        if not stat.S_ISREG(path.stat().st_mode):
             raise SfumatoError(f"cannot write {name}: something else has that name; choose another")
+    except FileNotFoundError:
+        pass
     except (OSError, ValueError) as error:
         raise SfumatoError(f"cannot write {name} ({_reason(error)}): choose another name") from error
     if not os.access(path.parent, os.W_OK | os.X_OK):

@@ -15,11 +15,12 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+import struct
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, PngImagePlugin
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import FORMATS, Content, one_line, read_content, sniff
@@ -28,6 +29,8 @@ from sfumato.pictures.read import decoding, open_content
 MAX_TEXT = 8 * 2**20  # characters, written or read
 MAX_EXIF_IN_JPEG = 65533  # bytes: one marker segment
 MARK = "sfumato:"
+_ASCII, _LONG, _UNDEFINED = 2, 4, 7  # types of a TIFF field
+_FIRST = 8  # where the first directory stands, behind the head
 
 
 def read_metadata(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | None:
@@ -83,17 +86,40 @@ def png_chunks(recipe: str | None, parameters: str | None) -> PngImagePlugin.Png
 
 
 def exif_bytes(recipe: str | None, parameters: str | None) -> bytes:
-    """The EXIF block of a JPEG or WebP; empty where there is nothing to say."""
+    """The EXIF block of a JPEG or WebP; empty where there is nothing to say.
+
+    Written here because Pillow gives UserComment the type BYTE; EXIF 2.3 and its readers want UNDEFINED.
+    """
     if recipe is None and parameters is None:
         return b""
-    exif = Image.Exif()
-    exif.endian = ">"  # the order that readers of UserComment assume
+    fields: list[tuple[int, int, bytes]] = []
     if recipe is not None:
-        exif[ExifTags.Base.ImageDescription] = MARK + recipe
+        fields.append((ExifTags.Base.ImageDescription, _ASCII, (MARK + recipe).encode("ascii") + b"\0"))
+    second = b""
     if parameters is not None:
         comment = b"UNICODE\0" + _writable(parameters).encode("utf-16-be")
-        exif[ExifTags.IFD.Exif] = {ExifTags.Base.UserComment: comment}
-    return exif.tobytes()
+        pointer = (
+            ExifTags.IFD.Exif,
+            _LONG,
+            bytes(4),
+        )  # to the second directory, which stands behind the first
+        start = _FIRST + len(_directory(_FIRST, [*fields, pointer]))
+        fields.append((ExifTags.IFD.Exif, _LONG, struct.pack(">L", start)))
+        second = _directory(start, [(ExifTags.Base.UserComment, _UNDEFINED, comment)])
+    return b"Exif\0\0MM\0*" + struct.pack(">L", _FIRST) + _directory(_FIRST, fields) + second
+
+
+def _directory(start: int, fields: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """A TIFF directory of (tag, type, value) at offset `start`, big-endian; long values stand behind it."""
+    behind = start + 2 + 12 * len(fields) + 4
+    entries = values = b""
+    for tag, kind, value in fields:
+        count = len(value) // (4 if kind == _LONG else 1)
+        inline = len(value) <= 4
+        place = value.ljust(4, b"\0") if inline else struct.pack(">L", behind + len(values))
+        entries += struct.pack(">HHL", tag, kind, count) + place
+        values += b"" if inline else value + bytes(len(value) % 2)
+    return struct.pack(">H", len(fields)) + entries + bytes(4) + values
 
 
 def load_av() -> ModuleType:

@@ -140,6 +140,8 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 def _opened(source: Source) -> tuple[Image.Image, str]:
     if isinstance(source, Image.Image):
+        if source.mode == "F":
+            raise UsageError("the picture has float pixels, whose range is unknown: give mode L or RGB")
         return source, "the picture"
     content = read_content(source)
     return open_content(content), content.name
@@ -162,7 +164,7 @@ def _recognised(content: Content, formats: Sequence[str]) -> str:
 def _height_width(size: Size | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = size if isinstance(size, tuple) else (size, size)
     if len(pair) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in pair):
         raise UsageError(f"size {size!r}: give one side or (height, width), each from 1 to {MAX_SIDE} pixels")
     return pair

@@ -12,7 +12,7 @@ from sfumato.core.filters.colour import Colour, Grey
 from sfumato.core.filters.gaussian import Band, HighPass, LowPass, bands
 from sfumato.core.filters.mask import Mask
 from sfumato.core.filters.motion import Motion, Still
-from sfumato.core.views.text import parse
+from sfumato.core.named import parse
 
 __all__ = [
     "FILTERS",

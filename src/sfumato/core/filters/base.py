@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from sfumato.core.views.text import Named
+from sfumato.core.named import Named
 
 
 class Filter(Named, ABC):

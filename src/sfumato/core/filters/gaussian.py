@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sfumato.core.filters.base import Filter, scaled
-from sfumato.core.views.text import finite
+from sfumato.core.named import finite
 from sfumato.errors import UsageError
 
 REACH = 16  # the kernel's half width at 64, so 33 taps: 8 sigma of the usual sigma = 2
@@ -115,7 +115,7 @@ def _matrix(sigma: float, height: int, side: int, device: torch.device, dtype: t
     with torch.inference_mode(False), torch.device("cpu"):
         reach = max(1, round(scaled(max(REACH, math.ceil(4 * sigma)), height)))
         offsets = torch.arange(-reach, reach + 1)  #                                      (K,)
-        kernel = torch.exp(-((offsets / scaled(sigma, height)).double() ** 2) / 2)
+        kernel = torch.exp(-((offsets.double() * (64 / height) / sigma) ** 2) / 2)
         kernel /= kernel.sum()
         there = (torch.arange(side).unsqueeze(1) + offsets) % (2 * side)  #               (side, K)
         there = torch.minimum(there, 2 * side - 1 - there)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from sfumato.core.filters.base import Filter, scaled
-from sfumato.core.views.text import finite
+from sfumato.core.named import finite
 from sfumato.errors import UsageError
 
 Taps = tuple[tuple[int, int, float], ...]  # (down, right, weight)

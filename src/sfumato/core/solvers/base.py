@@ -71,7 +71,7 @@ def log_ratio_step(now: Level, to: Level) -> float:
 def climb(x: Tensor, now: Level, to: Level, noise: Tensor) -> Tensor:
     """The upward step, which adds noise back: x_s = a x + sqrt(sigma_s^2 - a^2 sigma_t^2) noise.
 
-    a = alpha_s / alpha_t: the forward process from a state of level `now` to a state of the noisier level `to`
+    a = alpha_s / alpha_t: the forward process from a state of level `now` to one of the noisier level `to`
     (Lugmayr et al. 2022, alg. 1). A level that is not noisier raises UsageError.
     """
     if not to.ratio > now.ratio:

@@ -14,8 +14,7 @@ from sfumato.core.views.cells import InnerCircle, PatchPermute, PixelPermute, Sq
 from sfumato.core.views.check import check_orthogonal
 from sfumato.core.views.custom import LinearView, PixelMap
 from sfumato.core.views.jigsaw import Jigsaw
-from sfumato.core.views.text import parse
-from sfumato.core.views.whole import (
+from sfumato.core.views.plain import (
     Flip,
     Identity,
     Mirror,
@@ -25,6 +24,7 @@ from sfumato.core.views.whole import (
     RotateCounterclockwise,
     Skew,
 )
+from sfumato.core.named import parse
 
 __all__ = [
     "VIEWS",

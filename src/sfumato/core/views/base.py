@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from sfumato.core.views.text import Named
+from sfumato.core.named import Named
 from sfumato.errors import UsageError
 
 

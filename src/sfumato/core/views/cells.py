@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sfumato.core.views.base import Permutation, cell_size, move_cells, shuffled, square
-from sfumato.core.views.text import finite, whole
+from sfumato.core.named import finite, whole
 from sfumato.errors import UsageError
 
 PIXEL_GRID = 64
@@ -94,7 +94,7 @@ class InnerCircle(Permutation):
 
     radius is a fraction of the inscribed circle's, in (0, 1]; turns is 1, 2 or 3. Half a turn fits any
     picture, the others a square one. The circle is drawn at the picture's own resolution: at 64 and at 256
-    it differs only in the cells that it crosses.
+    it differs only along the circle.
     """
 
     name = "inner_circle"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from sfumato.core.views.base import Permutation, cell_size, shuffled, square
-from sfumato.core.views.text import whole
+from sfumato.core.named import whole
 
 GRID = 4
 
@@ -51,7 +51,7 @@ class Jigsaw(Permutation):
     """4 x 4 jigsaw pieces; every piece moves to another place of its kind and turns to fit there.
 
     The seed draws the tabs and the places. The side is a multiple of 4. The cut is drawn at the picture's own
-    resolution: at 64 and at 256 it differs only in the pixels of 64 that it crosses.
+    resolution: at 64 and at 256 it differs only along the cut.
     """
 
     name = "jigsaw"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sfumato.core.views.base import Permutation, View, nearest, square
-from sfumato.core.views.text import finite
+from sfumato.core.named import finite
 
 
 @dataclass(frozen=True)

@@ -63,12 +63,8 @@ class Pictures:
     ) -> Path:
         """Write all pictures as one sheet."""
         layout = {"sheet": {"columns": columns, "enlarge": enlarge}}
-        return _save(sheet(self.x, columns, enlarge), Path(path), self.recipe, layout, metadata=metadata)
-
-
-def sheet(x: Tensor, columns: int | None, enlarge: int) -> Tensor:
-    """Pictures (N, C, H, W) on one sheet (C, H', W'), each pixel `enlarge` pixels wide."""
-    return grid(x, columns, enlarge=enlarge)
+        x = grid(self.x, columns, enlarge=enlarge)
+        return _save(x, Path(path), self.recipe, layout, metadata=metadata)
 
 
 def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:

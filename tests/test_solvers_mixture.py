@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -56,7 +56,6 @@ HIGH, LOW = 8.0, 0.1  # of sigma / alpha: where every schedule has levels and th
 # UniPC's corrector mends it, and adds an order.
 DETERMINISTIC = {
     "ddim": (DDIM(), 1),
-    "euler": (Euler(), 1),
     "heun": (Heun(), 2),
     "dpm++2m": (DPMSolverPP(order=2), 2),
     "dpm++3m": (DPMSolverPP(order=3), 2),
@@ -94,7 +93,7 @@ def start_and_end(kind: str, high: float = HIGH, low: float = LOW) -> tuple[Tens
 def flow_of_noise(high: float, low: float) -> Tensor:
     """The same flow where alpha is 1: in x / alpha it is one for all schedules."""
     start, end = Level(1.0, 1.0, high), Level(0.0, 1.0, low)
-    return exact_flow(two_modes(), noise(6) * high, start, end)
+    return exact_flow(two_modes(), noise(6) * high, start, end, steps=500)
 
 
 def test_the_reference_is_exact_for_one_gaussian() -> None:
@@ -108,19 +107,19 @@ def test_the_reference_is_exact_for_one_gaussian() -> None:
 def test_order_on_a_mixture(name: str, kind: str) -> None:
     solver, order = DETERMINISTIC[name]
     x, end = start_and_end(kind)
-    steps = [30, 60, 120]
+    steps = [40, 80]
     errors = [
         rms(walk(solver, exact(two_modes()), x, levels_between(SCHEDULES[kind], HIGH, LOW, n))[-1] - end)
         for n in steps
     ]
-    assert errors[-1] < {1: 1e-2, 2: 1e-3, 3: 1e-5, 4: 1e-6}[order]
+    assert errors[-1] < {1: 1e-2, 2: 1e-3, 3: 2e-5, 4: 2e-6}[order]
     assert slope(steps, errors) == pytest.approx(order, abs=0.3)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_order_on_a_gaussian_in_closed_form(name: str) -> None:
     solver, order = DETERMINISTIC[name]
-    steps, errors = [30, 60, 120], []
+    steps, errors = [40, 80], []
     for n in steps:
         levels = levels_between(Flow(), HIGH, LOW, n)
         end = gaussian_flow(one_mode(), noise(6), levels[0], levels[-1])
@@ -129,8 +128,8 @@ def test_order_on_a_gaussian_in_closed_form(name: str) -> None:
 
 
 def test_dpmpp_own_order_with_an_exact_history() -> None:
-    """(3M) is of order 2 too, as its authors weigh it, with a smaller error: see DPMSolverPP."""
-    steps = [30, 60, 120]
+    """(3M) is of order 2 too, with a smaller error: see DPMSolverPP."""
+    steps = [40, 80]
     errors = {order: [primed_error(order, n) for n in steps] for order in (2, 3)}
     assert slope(steps, errors[2]) == pytest.approx(2, abs=0.3)
     assert slope(steps, errors[3]) == pytest.approx(2, abs=0.3)
@@ -162,7 +161,7 @@ def test_order_on_the_entries_of_a_fine_table(name: str, kind: str) -> None:
     table = BetaTable(kind, timesteps=T, **betas)  # type: ignore[arg-type]
     high, low = table.level(0.7).ratio, table.level(0.1).ratio
     end = flow_of_noise(high, low)
-    steps, errors = [48, 96, 192], []
+    steps, errors = [64, 128], []
     for n in steps:
         entries = [round(T * (0.7 - 0.6 * i / n)) for i in range(n + 1)]
         levels = [table.level(entry / T) for entry in entries]
@@ -175,7 +174,7 @@ def test_order_on_the_entries_of_a_fine_table(name: str, kind: str) -> None:
 def test_flow_from_pure_noise_to_data_converges(name: str) -> None:
     solver, order = DETERMINISTIC[name]
     errors = []
-    for n in (50, 200):
+    for n in (40, 160):
         levels = [Flow().level(t) for t in make_path(Flow(), n)]
         assert levels[0].alpha == 0
         assert levels[-1].sigma == 0
@@ -209,12 +208,12 @@ def fresh(count: int, seed: int) -> tuple[Tensor, "torch._C.Generator"]:
 @pytest.mark.parametrize(
     ("solver", "kind", "steps"),
     [
-        (DDPM(variance="fixed_small"), "linear", 250),
-        (DDPM(variance="fixed_large"), "linear", 250),
-        (DDPM(variance="fixed_small"), "squared_cosine", 250),
-        (DDPM(variance="fixed_small"), "flow", 250),
-        (DDIM(eta=1.0), "scaled_linear", 250),
-        (DDIM(eta=1.0), "flow", 250),
+        (DDPM(variance="fixed_small"), "linear", 100),
+        (DDPM(variance="fixed_large"), "linear", 100),
+        (DDPM(variance="fixed_small"), "squared_cosine", 100),
+        (DDPM(variance="fixed_small"), "flow", 100),
+        (DDIM(eta=1.0), "scaled_linear", 100),
+        (DDIM(eta=1.0), "flow", 100),
         (DDIM(eta=0.5), "linear", 100),
         (DDIM(), "squared_cosine", 60),
         (UniPC(), "linear", 30),
@@ -224,7 +223,7 @@ def fresh(count: int, seed: int) -> tuple[Tensor, "torch._C.Generator"]:
     ids=str,
 )
 def test_mean_and_covariance_of_a_mixture(solver: Solver, kind: str, steps: int) -> None:
-    schedule, mixture, count = SCHEDULES[kind], two_modes(), 4000
+    schedule, mixture, count = SCHEDULES[kind], two_modes(), 3000
     x, generator = fresh(count, seed=1)
     levels = [schedule.level(t) for t in make_path(schedule, steps)]
 
@@ -234,7 +233,7 @@ def test_mean_and_covariance_of_a_mixture(solver: Solver, kind: str, steps: int)
     out = walk(solver, exact(mixture), x, levels, draw=draw if solver.stochastic else None)[-1]
     mean, covariance = moments_of(out.double())
     wanted_mean, wanted_covariance = mixture.moments()
-    # 5 standard errors of 4000 draws (spread at most 0.85) and what so few steps miss
+    # 5 standard errors of 3000 draws (spread at most 0.85) and what so few steps miss
     torch.testing.assert_close(mean, wanted_mean, atol=0.07, rtol=0)
     torch.testing.assert_close(covariance, wanted_covariance, atol=0.07, rtol=0)
 
@@ -256,7 +255,7 @@ def centred(s: float) -> Mixture:
     return Mixture(torch.zeros(1, 1, 1, 1), torch.tensor([s], dtype=F64), torch.ones(1))
 
 
-@pytest.mark.parametrize("steps", [2, 10, 100])
+@pytest.mark.parametrize("steps", [2, 10, 40])
 def test_fixed_large_is_exact_for_unit_variance(steps: int) -> None:
     """Ho et al. 2020, sec. 3.2: beta is optimal for x0 ~ N(0, I). The last step draws nothing."""
     schedule = BetaTable()
@@ -308,6 +307,15 @@ def test_learned_variance_spans_the_fixed_ones() -> None:
             learned,
             walk(make_solver("ddpm", variance=fixed), ask, x, (now, to), draw=lambda: z)[-1],
         )
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_euler_is_eulers_method_in_sigma_over_alpha(kind: str) -> None:
+    now, to = levels_between(SCHEDULES[kind], 3.0, 1.0, 1)
+    y = noise(3)
+    d = (y - two_modes().x0(y, 1.0, now.ratio)) / now.ratio  # dy/dr of Karras et al. 2022, eq. 3
+    out = walk(Euler(), exact(two_modes()), now.alpha * y, (now, to))[-1]
+    torch.testing.assert_close(out / to.alpha, y + (to.ratio - now.ratio) * d)
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)
@@ -415,6 +423,7 @@ def test_the_history_stays_short(name: str, kept: int) -> None:
     assert len(history) == kept
 
 
+@settings(max_examples=50)
 @given(
     kind=st.sampled_from(sorted(SCHEDULES)),
     low=st.floats(0.01, 0.9),

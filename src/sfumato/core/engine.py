@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -32,6 +32,16 @@ class Denoiser(Protocol):
 
     def denoise(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Estimate:
         """x (N, C, H, W), t (N,), N conditions -> the estimate of x0, N rows."""
+
+
+@runtime_checkable
+class Upscaler(Protocol):
+    """A network that is shown low-resolution pictures beside x."""
+
+    def denoise_beside(
+        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], picture: Tensor, picture_t: Tensor
+    ) -> Estimate:
+        """As `denoise`, with pictures (N, C', H, W) noised to picture_t (N,) (see frame.Beside)."""
 
 
 @dataclass
@@ -59,12 +69,13 @@ class Engine:
     def answer(self, queries: Sequence[Query]) -> list[Estimate]:
         """The estimates for these queries, in their order."""
         answers: dict[int, Estimate] = {}
-        groups: dict[tuple[str | None, torch.Size], list[int]] = {}
+        groups: dict[tuple[str | None, torch.Size, bool], list[int]] = {}
         for i, query in enumerate(queries):
-            groups.setdefault((query.network, query.x.shape[1:]), []).append(i)
-        for (network, _), members in groups.items():
-            group = [queries[i] for i in members]
-            answers.update(zip(members, self._forward(self._network(network), group), strict=True))
+            group = (query.network, query.x.shape[1:], query.beside is None)
+            groups.setdefault(group, []).append(i)
+        for (network, *_), members in groups.items():
+            asked = [queries[i] for i in members]
+            answers.update(zip(members, self._forward(self._network(network), asked), strict=True))
         return [answers[i] for i in range(len(queries))]
 
     def _network(self, name: str | None) -> Denoiser:
@@ -82,10 +93,17 @@ class Engine:
             torch.tensor(sizes, device=x.device)
         )  #                                                                               (R,)
         conditions = [query.condition for query in group for _ in range(len(query.x))]
+        beside = _beside(group, x.device)
         parts = []
         for start in range(0, len(x), self.max_rows):
             rows = slice(start, start + self.max_rows)
-            parts.append(network.denoise(x[rows], t[rows], conditions[rows]))
+            if beside is None:
+                parts.append(network.denoise(x[rows], t[rows], conditions[rows]))
+            elif isinstance(network, Upscaler):
+                pictures, times = (part[rows] for part in beside)
+                parts.append(network.denoise_beside(x[rows], t[rows], conditions[rows], pictures, times))
+            else:
+                raise UsageError("this network does not upscale: it takes no low-resolution picture")
             self.count.forwards += 1
         self.count.rows += len(x)
         x0s = torch.split(torch.cat([part.x0 for part in parts]), sizes)
@@ -109,6 +127,15 @@ class Engine:
                 answers = {query.key: next(estimates) for query in asked}
                 _advance(i, sampler, answers, open_, results)
         return [results[i] for i in range(len(samplers))]
+
+
+def _beside(group: Sequence[Query], device: torch.device) -> tuple[Tensor, Tensor] | None:
+    """The rows' low-resolution pictures, (R, C', H, W), and their times, (R,); None without them."""
+    shown = [query.beside for query in group if query.beside is not None]
+    if not shown:
+        return None
+    times = [beside.t for beside in shown for _ in range(len(beside.picture))]
+    return torch.cat([beside.picture for beside in shown]), torch.tensor(times, device=device)
 
 
 def _advance(

@@ -156,6 +156,7 @@ class Ask(Expression):
             condition=self.condition,
             x=frame.x,
             t=frame.now.t,
+            beside=frame.beside,
         )
 
     def combine(self, frame: Frame, answers: Answers) -> Estimate:

@@ -1,7 +1,8 @@
 """What a network is asked: conditions, frames, queries.
 
 Contract with the engine: a query is about B pictures, (B, C, H, W) float32, at one time t in [0, 1]; it is
-answered by an Estimate of x0 of the same shape. Equal keys within one step are equal questions.
+answered by an Estimate of x0 of the same shape. Equal keys within one step are equal questions. A run may
+have a low-resolution picture beside the state: views turn it alike.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import Level
 from sfumato.core.views import Identity, View
+from sfumato.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,17 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Beside:
+    """What an upscaling network is shown beside x: the low-resolution pictures, enlarged and noised.
+
+    Ho et al. 2022, Cascaded Diffusion Models, sec. 4.2: conditioning augmentation.
+    """
+
+    picture: Tensor  #  (B, C', H, W) float32, of x's height and width
+    t: float  #         the time, in the schedule of its own, up to which it is noised
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
     """What a leaf looks at: the noisy pictures, seen through the views and crops above the leaf.
 
@@ -67,6 +80,7 @@ class Frame:
     now: Level  #                                   the level of x
     to: Level | None = None  #                      the level that the step goes to
     native: tuple[int, int] | None = None  #        (H, W) that the network was trained at
+    beside: Beside | None = None  #                  for networks that upscale
     chain: tuple[Hashable, ...] = ()
     memory: dict[Hashable, Any] = field(default_factory=dict)  # of the run, for stateful guidance
     _seen: dict[Hashable, Frame] = field(default_factory=dict)  # so that the second pass is free
@@ -76,11 +90,16 @@ class Frame:
         if isinstance(view, Identity):
             return self
         if view not in self._seen:
-            self._seen[view] = replace(self, x=view.forward(self.x), chain=(*self.chain, view), _seen={})
+            beside = self.beside and replace(self.beside, picture=view.forward(self.beside.picture))
+            self._seen[view] = replace(
+                self, x=view.forward(self.x), beside=beside, chain=(*self.chain, view), _seen={}
+            )
         return self._seen[view]
 
     def window(self, box: Box) -> Frame:
         """The frame cut to a box of its pixels."""
+        if self.beside is not None:
+            raise UsageError("crops do not go with upscaling: upscale a picture of the network's own size")
         if box not in self._seen:
             self._seen[box] = replace(self, x=box.cut(self.x), chain=(*self.chain, box), _seen={})
         return self._seen[box]
@@ -95,6 +114,7 @@ class Query:
     condition: Condition
     x: Tensor  #                (B, C, H, W)
     t: float
+    beside: Beside | None = None
 
 
 Answers = Mapping[Key, Estimate]

@@ -202,7 +202,8 @@ class Clipped(Unary):
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
         estimate = self.child.combine(frame, answers)
         if self.quantile is None:
-            return replace(estimate, x0=estimate.x0.clamp(-self.limit, self.limit))
+            x0 = estimate.x0.clamp(-self.limit, self.limit)
+            return replace(estimate, x0=x0, unclipped=estimate.x0)
         sizes = estimate.x0.flatten(1).abs()  #                                       (B, C H W)
         s = sizes.quantile(self.quantile, dim=1).clamp(1, self.limit).view(-1, 1, 1, 1)
-        return replace(estimate, x0=estimate.x0.clamp(-s, s) / s)
+        return replace(estimate, x0=estimate.x0.clamp(-s, s) / s, unclipped=estimate.x0)

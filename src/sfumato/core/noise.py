@@ -4,7 +4,10 @@ The sampler alone draws: the initial noise first, then once per stochastic step.
 whatever the device, as diffusers does with a CPU generator.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -29,6 +32,12 @@ class Noise:
         self.shape = shape
         self.device = torch.device(device)
         self._generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+    def of_shape(self, shape: tuple[int, int, int]) -> Noise:
+        """Noise of another shape (C, H, W) from the same generators, which go on where they are."""
+        other = copy(self)
+        other.shape = shape
+        return other
 
     def draw(self) -> Tensor:
         """Fresh standard normal noise, (B, C, H, W) float32 on the device."""

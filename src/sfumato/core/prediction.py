@@ -27,10 +27,12 @@ class Estimate:
 
     x0: (B, C, H, W). variance: what a network with learned variance says of the next step, f' in [-1, 1] of
     x0's shape (Nichol and Dhariwal 2021, eq. 15, f = (f' + 1) / 2); None where nothing was learned.
+    unclipped: x0 as it was before the outermost clipping; None where nothing was clipped.
     """
 
     x0: Tensor
     variance: Tensor | None = None
+    unclipped: Tensor | None = None
 
 
 def to_x0(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfumato.core.engine import Asking
 from sfumato.core.expression import Expression
-from sfumato.core.frame import Answers, Frame, Query
+from sfumato.core.frame import Answers, Beside, Frame, Query
 from sfumato.core.prediction import Estimate, add_noise
 from sfumato.core.schedule import Level, Schedule
 from sfumato.core.solvers import Past, Solver, climb
@@ -76,12 +76,14 @@ def sampler(
     solver: Solver,
     draw: Draw,
     native: tuple[int, int] | None = None,
+    beside: Beside | None = None,
     constraint: Constraint | None = None,
     on_step: OnStep | None = None,
 ) -> Asking:
     """Sample an expression along a path from x at path[0], (B, C, H, W); returns the state at path[-1].
 
-    native: (H, W) that the network was trained at (for crops). draw: fresh noise of x's shape.
+    native: (H, W) that the network was trained at (for crops). beside: the low-resolution pictures of a run
+    that upscales. draw: fresh noise of x's shape.
     """
     levels = [schedule.level(t) for t in path]
     history: list[Past] = []
@@ -100,7 +102,8 @@ def sampler(
         def denoise(
             x: Tensor, level: Level, to: Level = to, estimates: list[Estimate] = estimates
         ) -> Generator[list[Query], Answers, Estimate]:
-            frame = Frame(x=x, now=level, to=to if to.t < level.t else None, native=native, memory=memory)
+            ahead = to if to.t < level.t else None
+            frame = Frame(x=x, now=level, to=ahead, native=native, beside=beside, memory=memory)
             estimate = yield from evaluate(expression, frame)
             estimates.append(estimate)
             return estimate

@@ -122,6 +122,8 @@ class BetaTable(Schedule):
             raise UsageError(f"no table {self.kind!r}: choose one of {', '.join(get_args(TableKind))}")
         if isinstance(self.timesteps, bool) or not isinstance(self.timesteps, int) or self.timesteps < 2:
             raise UsageError(f"a table has 2 timesteps or more, not {self.timesteps!r}")
+        if not all(isinstance(beta, int | float) for beta in (self.beta_start, self.beta_end)):
+            raise UsageError(f"betas are numbers, not {self.beta_start!r} and {self.beta_end!r}")
         if not 0 < self.beta_start <= self.beta_end < 1:
             raise UsageError(
                 f"betas need 0 < beta_start <= beta_end < 1, not {self.beta_start} and {self.beta_end}"
@@ -206,6 +208,8 @@ class FixedSigma(Schedule):
     latest: ClassVar[float] = math.inf
 
     def __post_init__(self) -> None:
+        if not isinstance(self.sigma, int | float):
+            raise UsageError(f"the sigma of a fixed_sigma schedule is a number, not {self.sigma!r}")
         if not 0 < self.sigma < math.inf:
             raise UsageError(f"the sigma of a fixed_sigma schedule is above 0 and finite, not {self.sigma}")
 
@@ -231,7 +235,7 @@ _KINDS: dict[str, tuple[Callable[..., Schedule], frozenset[str]]] = {
 def schedule_from_dict(description: Mapping[str, Any]) -> Schedule:
     """The schedule that `to_dict` described; an unknown or missing kind or key raises UsageError."""
     kind = description.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise UsageError(f"no schedule of kind {kind!r}: choose one of {', '.join(_KINDS)}")
     make, known = _KINDS[kind]
     unknown = sorted(set(description) - known - {"kind"})

@@ -55,7 +55,7 @@ SOLVERS: dict[str, Callable[..., Solver]] = {
 def make_solver(name: str, **options: object) -> Solver:
     """The solver of a name with its own options; an unknown name, option or value raises UsageError.
 
-    ddpm: variance. ddim: eta. unipc: order. The others have none.
+    ddpm: variance. ddim: eta, direction. unipc: order. The others have none.
     """
     if name not in SOLVERS:
         raise UsageError(f"no solver {name!r}: choose one of {', '.join(SOLVERS)}")

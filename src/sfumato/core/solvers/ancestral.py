@@ -15,6 +15,7 @@ from sfumato.core.solvers.base import Denoise, Draw, Past, Solver, Stepping
 from sfumato.errors import UsageError
 
 Variance = Literal["fixed_small", "fixed_large", "learned"]
+Direction = Literal["clipped", "raw"]
 
 SMALLEST = 1e-20  # of a variance whose logarithm is taken
 
@@ -84,12 +85,20 @@ class DDIM(Solver):
     """Song et al. 2021a, eqs. 12 and 16: alpha_s x0 + sqrt(sigma_s^2 - d^2) eps + d noise.
 
     d = eta times DDPM's small deviation: eta = 0 is deterministic, eta = 1 has DDPM's small variance.
+    direction: which x0 eps is told from where x0 was clipped. clipped, so that x, x0 and eps agree
+    (diffusers' use_clipped_model_output=True); raw, the estimate before clipping, as diffusers has it by
+    default.
     """
 
     _: KW_ONLY
     eta: float = 0.0
+    direction: Direction = "clipped"
 
     def __post_init__(self) -> None:
+        if self.direction not in get_args(Direction):
+            raise UsageError(
+                f"no direction {self.direction!r}: choose one of {', '.join(get_args(Direction))}"
+            )
         if not 0 <= self.eta <= 1:
             raise UsageError(f"eta lies between 0 (deterministic) and 1 (DDPM), not {self.eta}")
 
@@ -106,10 +115,12 @@ class DDIM(Solver):
         draw: Draw,
         history: list[Past],  # noqa: ARG002
     ) -> Stepping:
-        x0 = (yield from denoise(x, now)).x0
+        estimate = yield from denoise(x, now)
         variance = self.eta**2 * forward_variance(now, to) * (to.sigma / now.sigma) ** 2
         keep = math.sqrt(max(0.0, to.sigma**2 - variance)) / now.sigma
-        mean = keep * x + (to.alpha - keep * now.alpha) * x0
+        mean = keep * x + (to.alpha - keep * now.alpha) * estimate.x0
+        if self.direction == "raw" and estimate.unclipped is not None:
+            mean = mean + keep * now.alpha * (estimate.x0 - estimate.unclipped)
         return mean + math.sqrt(variance) * draw() if self.stochastic and to.sigma > 0 else mean
 
 
@@ -121,3 +132,4 @@ class Euler(DDIM):
     """
 
     eta: float = field(default=0.0, init=False, repr=False)
+    direction: Direction = field(default="clipped", init=False, repr=False)

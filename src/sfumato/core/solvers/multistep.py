@@ -43,16 +43,16 @@ class _Multistep(Solver):
 
 @dataclass(frozen=True)
 class DPMSolverPP(_Multistep):
-    """DPM-Solver++ (2M), midpoint (Lu et al. 2022b, alg. 2), and (3M), as in its authors' code.
+    """DPM-Solver++ (2M), midpoint (Lu et al. 2022b, alg. 2), and (3M).
 
-    The first steps have the order that the history allows. (3M) has a smaller error than (2M), but order 2: its
-    authors' code, and with it k-diffusion, diffusers and every figure published for it, weighs the second
-    difference by half of what a polynomial of degree 2 asks for. Kept, to make the pictures that they make; the
-    whole weight gains less than 5 % of the error below 30 steps. UniPC(order=3) is of higher order.
+    The first steps have the order that the history allows. (3M) has a smaller error than (2M), but is of
+    order 2 all the same: its authors' code and diffusers weigh the second difference by half of what the
+    integral of a polynomial of degree 2 asks for. Kept, so as to make the same pictures; UniPC(order=3) is
+    of higher order.
 
     Equal to diffusers' DPMSolverMultistepScheduler ("dpmsolver++", "midpoint", final sigma zero), but for the
-    last step but one of an order-3 run of fewer than 15 steps, where diffusers falls back to order 2: a solver
-    without a loop cannot know that step.
+    last step but one of an order-3 run of fewer than 15 steps, where diffusers falls back to order 2: a
+    solver without a loop cannot know that step.
     """
 
     def step(  # noqa: PLR0917

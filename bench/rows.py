@@ -11,6 +11,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -20,20 +21,19 @@ from sfumato.core.prediction import Estimate
 
 
 class BranchByBranch:
-    """The same network, called once for every condition in the batch, as code without an engine does."""
+    """The same network, called once for every question, as code without an engine does."""
 
-    def __init__(self, model: sf.Model) -> None:
-        self.model = model
+    def __init__(self, model: sf.Model, pictures: int) -> None:
+        self.model, self.pictures = model, pictures
 
     def __getattr__(self, name: str) -> object:
         return getattr(self.model, name)
 
     def denoise(self, x: torch.Tensor, t: torch.Tensor, conditions: Sequence[Condition]) -> Estimate:
         n = self.pictures
-        parts = [self.model.denoise(x[i : i + n], t[i : i + n], conditions[i : i + n]) for i in range(0, len(x), n)]
+        rows = [slice(i, i + n) for i in range(0, len(x), n)]
+        parts = [self.model.denoise(x[r], t[r], conditions[r]) for r in rows]
         return Estimate(x0=torch.cat([part.x0 for part in parts]))
-
-    pictures = 1
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -47,14 +47,14 @@ def seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--model", default="digits")
     parser.add_argument("--pictures", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     model = sf.load(args.model)
-    apart = BranchByBranch(model)
-    apart.pictures = args.pictures
+    apart = BranchByBranch(model, args.pictures)
     work = {
         "guided": sf.prompt("7").guided(3),
         "guided hybrid": sf.hybrid(far="3", near="8").guided(3),
@@ -63,8 +63,9 @@ def main() -> None:
     print(f"{args.model}, {args.pictures} picture(s), 20 steps, {torch.get_num_threads()} threads")
     print(f"{'expression':<16} {'together':>10} {'apart':>10} {'ratio':>7}")
     for name, e in work.items():
-        together = seconds(lambda e=e: sf.sample(model, e, seed=0, count=args.pictures, steps=20), args.repeats)
-        branches = seconds(lambda e=e: sf.sample(apart, e, seed=0, count=args.pictures, steps=20), args.repeats)
+        settings = {"seed": 0, "count": args.pictures, "steps": 20}
+        together = seconds(partial(sf.sample, model, e, **settings), args.repeats)
+        branches = seconds(partial(sf.sample, apart, e, **settings), args.repeats)
         print(f"{name:<16} {together:>8.3f} s {branches:>8.3f} s {branches / together:>6.2f}x")
 
 

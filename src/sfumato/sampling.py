@@ -15,17 +15,19 @@ from sfumato.core.crops import Crops
 from sfumato.core.engine import Asking, Denoiser, Engine
 from sfumato.core.expression import Expression, Filtered, Known, Seen, as_expression
 from sfumato.core.filters import Filter, Mask
-from sfumato.core.guidance import Guided, Scale
+from sfumato.core.guidance import Scale
 from sfumato.core.invariant import check_whole
 from sfumato.core.noise import Noise
 from sfumato.core.notation import Inputs, from_json, input_picture, to_json
 from sfumato.core.path import make_path, zigzag
 from sfumato.core.prediction import add_noise
-from sfumato.core.sampler import KnownRegion, OnStep, sampler
+from sfumato.core.sampler import Draw, KnownRegion, OnStep, sampler
 from sfumato.core.solvers import make_solver
 from sfumato.core.views import View
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
+from sfumato.models.pretrained.stable_diffusion import LatentModel
+from sfumato.models.pretrained.text import TextModel
 from sfumato.pictures import grid, save_picture
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import InputFile, Recipe, parse_recipe
@@ -54,7 +56,7 @@ class Pictures:
         written = []
         for i, x in enumerate(enlarge_pixels(self.x, enlarge)):
             recipe = self.recipe.single(i)
-            name = path.with_stem(f"{path.stem}-{recipe.seed}") if numbered else path
+            name = numbered_path(path, recipe.seed) if numbered else path
             written.append(_save(x, name, recipe, layout, metadata=metadata))
         return written
 
@@ -65,6 +67,11 @@ class Pictures:
         layout = {"sheet": {"columns": columns, "enlarge": enlarge}}
         x = grid(self.x, columns, enlarge=enlarge)
         return _save(x, Path(path), self.recipe, layout, metadata=metadata)
+
+
+def numbered_path(path: Path, seed: int) -> Path:
+    """The name of one of several pictures."""
+    return path.with_stem(f"{path.stem}-{seed}")
 
 
 def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:
@@ -132,13 +139,7 @@ def make_recipe(
     """The recipe of a run, and its inputs (see notation.Inputs); the arguments are those of `sample`."""
     edit = what if isinstance(what, Edit) else Edit(expression=as_expression(what))
     defaults = model.defaults
-    e = edit.expression
-    if not any(isinstance(node, Guided) for node in e.walk()):
-        e = e.guided(defaults.guidance if guidance is None else guidance)
-    elif guidance is not None:
-        raise UsageError("the expression has guidance of its own: leave the guidance scale out")
-    if defaults.clip if clip is None else clip:
-        e = e.clipped()
+    e = defaults.dressed(edit.expression, guidance=guidance, clip=clip)
     inputs = _inputs(edit, e)
     recipe = parse_recipe(
         {
@@ -148,7 +149,7 @@ def make_recipe(
             "steps": defaults.steps if steps is None else steps,
             "spacing": spacing or defaults.spacing,
             "solver": solver or defaults.solver,
-            "options": dict(options or {}),
+            "options": defaults.solver_options(solver, options),
             "strength": edit.strength,
             "start": edit.start and edit.start.sha256,
             "keep": edit.keep and edit.keep.sha256,
@@ -191,10 +192,27 @@ def run(
     max_rows: int = MAX_ROWS,
 ) -> Pictures:
     """Make the pictures of a recipe."""
+    (pictures,) = run_together(
+        [(recipe, inputs or {})], model, networks=networks, on_step=on_step, max_rows=max_rows
+    )
+    return pictures
+
+
+def run_together(
+    jobs: Sequence[tuple[Recipe, Inputs]],
+    model: Model,
+    *,
+    networks: Mapping[str, Denoiser] | None = None,
+    on_step: OnStep | None = None,
+    max_rows: int = MAX_ROWS,
+) -> list[Pictures]:
+    """Make the pictures of several recipes of one model, each with its inputs; they share forward passes."""
     engine = Engine(model, networks, max_rows=max_rows)
     with torch.inference_mode():
-        (x,) = engine.run(prepare(recipe, model, inputs or {}, on_step=on_step))
-    return Pictures(x.clamp(-1, 1).float().cpu(), recipe)
+        made = engine.run(*(prepare(recipe, model, given, on_step=on_step) for recipe, given in jobs))
+    return [
+        Pictures(x.clamp(-1, 1).float().cpu(), recipe) for x, (recipe, _) in zip(made, jobs, strict=True)
+    ]
 
 
 def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | None = None) -> Asking:
@@ -207,15 +225,20 @@ def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | N
             f"{model.name} makes {native[1]} x {native[0]} pictures, not "
             f"{recipe.size[1]} x {recipe.size[0]}: larger canvases go by crops (panorama)"
         )
+    if isinstance(model, LatentModel):
+        model.check(expression)
+        shape, native = model.state_shape, model.state_shape[1:]
     check_whole(expression, shape, native=native)
+    if isinstance(model, TextModel):
+        model.prepare(expression)
     path = make_path(model.schedule, recipe.steps, spacing=recipe.spacing, strength=recipe.strength)
     if recipe.repeats > 1:
         path = zigzag(path, jump=recipe.jump, repeats=recipe.repeats)
     noise = Noise(recipe.seeds, shape, model.device)
     solver = make_solver(recipe.solver, **recipe.options)
-    return sampler(
+    asking = sampler(
         expression,
-        x=_first(recipe, model, inputs, path, noise.draw()),
+        x=_first(recipe, model, inputs, path, noise.draw),
         path=path,
         schedule=model.schedule,
         solver=solver,
@@ -224,23 +247,30 @@ def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | N
         constraint=_constraint(recipe, inputs, model.device),
         on_step=on_step,
     )
+    return _decoded(asking, model) if isinstance(model, LatentModel) else asking
 
 
-def _first(recipe: Recipe, model: Model, inputs: Inputs, path: Sequence[float], noise: Tensor) -> Tensor:
+def _decoded(asking: Asking, model: LatentModel) -> Asking:
+    latent = yield from asking
+    return model.decode(latent)
+
+
+def _first(recipe: Recipe, model: Model, inputs: Inputs, path: Sequence[float], draw: Draw) -> Tensor:
     """The state at the start of the path: noise, or the noised start picture."""
     level = model.schedule.level(path[0])
     if recipe.start is None:
         if recipe.strength < 1:
             raise UsageError("a strength below 1 needs a picture to start from")
         # Noise alone, with the variance that a picture of unit variance would have here.
-        return noise * math.hypot(level.alpha, level.sigma)
-    start = input_picture(inputs, recipe.start).to(noise)
-    if start.shape[1:] != noise.shape[1:]:
+        return draw() * math.hypot(level.alpha, level.sigma)
+    start, shape = input_picture(inputs, recipe.start).to(model.device), (model.shape[0], *recipe.size)
+    if start.shape[1:] != shape:
         raise UsageError(
             f"the start picture has {start.shape[-1]} x {start.shape[-2]} pixels and {start.shape[-3]} "
-            f"channels, the run {noise.shape[-1]} x {noise.shape[-2]} and {noise.shape[-3]}: resize it"
+            f"channels, the run {shape[2]} x {shape[1]} and {shape[0]}: resize it"
         )
-    return add_noise(start, noise, level.alpha, level.sigma)
+    start = model.encode(start, draw) if isinstance(model, LatentModel) else start
+    return add_noise(start, draw(), level.alpha, level.sigma)
 
 
 def _constraint(recipe: Recipe, inputs: Inputs, device: torch.device) -> KnownRegion | None:

@@ -5,15 +5,17 @@ per row, and answers x0 of the same shape in float32. Rows never influence one a
 evaluation mode, so batch normalisation uses its running statistics.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from sfumato.core.expression import Expression
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
+from sfumato.core.guidance import Guided, Scale
 from sfumato.core.prediction import PREDICTIONS, Estimate, Prediction, to_x0
 from sfumato.core.schedule import Schedule, schedule_from_dict
 from sfumato.errors import SfumatoError, UsageError
@@ -33,7 +35,9 @@ class SamplingDefaults:
     solver    a name of `core.solvers.SOLVERS`
     spacing   a name of `core.path.PATHS`
     guidance  the scale of classifier-free guidance; 1 is off
-    clip      whether estimates of x0 are kept in [-1, 1]
+    clip      whether estimates of x0 are kept in [-limit, limit] ...
+    quantile  ... or, where it is given, by dynamic thresholding (guidance.Clipped)
+    options   of the solver; another solver does not take them over
     """
 
     steps: int = 20
@@ -41,6 +45,31 @@ class SamplingDefaults:
     spacing: str = "trailing"
     guidance: float = 1.0
     clip: bool = False
+    limit: float = 1.0
+    quantile: float | None = None
+    options: Mapping[str, float | str] = field(default_factory=dict)
+
+    def dressed(
+        self, e: Expression, *, guidance: float | Scale | None = None, clip: bool | None = None
+    ) -> Expression:
+        """The expression with guidance, where it has none of its own, and clipping; None is the default.
+
+        Raises:
+            UsageError: a guidance scale for an expression that has guidance of its own.
+        """
+        if not any(isinstance(node, Guided) for node in e.walk()):
+            e = e.guided(self.guidance if guidance is None else guidance)
+        elif guidance is not None:
+            raise UsageError("the expression has guidance of its own: leave the guidance scale out")
+        clip = self.clip if clip is None else clip
+        return e.clipped(self.limit, quantile=self.quantile) if clip else e
+
+    def solver_options(
+        self, solver: str | None, options: Mapping[str, float | str] | None
+    ) -> dict[str, float | str]:
+        """The options of a solver; None is the default one, whose own options are added."""
+        own = self.options if solver in {None, self.solver} else {}
+        return {**own, **(options or {})}
 
 
 class Model:
@@ -99,6 +128,11 @@ class Model:
         return self
 
     @property
+    def state_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what is sampled; that of the pictures, but for latent models."""
+        return self.shape
+
+    @property
     def classes(self) -> int | None:
         """How many classes the network knows, or None."""
         return self.network.classes
@@ -109,18 +143,31 @@ class Model:
         Raises:
             UsageError: shapes that do not fit, or a condition that this model cannot answer.
         """
-        if x.shape[1:] != self.shape or t.shape != x.shape[:1] or len(conditions) != len(x):
+        if x.shape[1:] != self.state_shape or t.shape != x.shape[:1] or len(conditions) != len(x):
             raise UsageError(
-                f"{self.name} takes x (N, {', '.join(map(str, self.shape))}), t (N,) and N conditions; "
+                f"{self.name} takes x (N, {', '.join(map(str, self.state_shape))}), t (N,) and N conditions; "
                 f"it was given {tuple(x.shape)}, {tuple(t.shape)} and {len(conditions)}"
             )
-        label = torch.tensor([self._label(c) for c in conditions], dtype=torch.int64, device=x.device)
+        return self._estimate(x, t, lambda x: self.answer(x, t, conditions))
+
+    def _estimate(self, x: Tensor, t: Tensor, answer: Callable[[Tensor], Tensor]) -> Estimate:
+        """The estimate of x0 that the network's answer at x means."""
         alpha, sigma = (level[:, None, None, None] for level in self.schedule.alpha_sigma(t))  # (N, 1, 1, 1)
-        inputs = x.contiguous(memory_format=torch.channels_last)
         mixed = torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
         with torch.inference_mode(), mixed:
-            answer = self.network(inputs, t if self.network.timed else None, label)
-        return Estimate(x0=to_x0(answer.float(), self.prediction, x, alpha, sigma))
+            answered = answer(x.contiguous(memory_format=torch.channels_last))
+        prediction, *variance = torch.split(answered.float(), x.shape[1], dim=1)
+        x0 = to_x0(prediction, self.prediction, x, alpha, sigma)
+        return Estimate(x0=x0, variance=variance[0] if variance else None)
+
+    def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """What the network predicts, (N, C, H, W) of the kind `self.prediction`; rows as in `denoise`.
+
+        Or (N, 2 C, H, W): beside it a learned variance (prediction.Estimate).
+        """
+        label = torch.tensor([self._label(c) for c in conditions], dtype=torch.int64, device=x.device)
+        answer: Tensor = self.network(x, t if self.network.timed else None, label)
+        return answer
 
     def _label(self, condition: Condition) -> int:
         """The class index of a condition, -1 for none.

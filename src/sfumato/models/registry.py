@@ -42,21 +42,37 @@ def weights_folder(entry: Entry) -> Path:
     return Path(str(files("sfumato"))) / "weights" / entry.folder
 
 
-def load(name: str, *, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> Model:
-    """A model by its short name, or from a folder that training wrote; computed in float32 by default.
+def load(
+    name: str,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    offline: bool = False,
+) -> Model:
+    """A model by its short name, from a folder that training or diffusers wrote, or by its id on the hub.
+
+    Computed in float32 by default. A hub id is `owner/name`, with `@revision` where one is pinned; offline
+    takes it from the local cache alone.
 
     Raises:
-        ModelUnavailableError: there is no such model.
-        SfumatoError: its weights are damaged.
+        ModelUnavailableError: there is no such model, or it is gated or out of reach.
+        SfumatoError: its weights are damaged, or not to be trusted.
     """
     import torch
 
     from sfumato.models.model import load_model
+    from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
 
+    dtype = dtype or torch.float32
     entry = MODELS.get(name)
     folder = weights_folder(entry) if entry is not None else Path(name)
+    if name in HUB or (entry is None and not folder.exists() and is_repository(name)):
+        return load_folder(fetch(name, offline=offline), name=name, device=device, dtype=dtype)
+    if (folder / "model_index.json").is_file():
+        return load_folder(folder, name=name, device=device, dtype=dtype)
     if entry is not None or folder.is_dir():
-        return load_model(folder, name=name, device=device, dtype=dtype or torch.float32)
+        return load_model(folder, name=name, device=device, dtype=dtype)
     raise ModelUnavailableError(
-        f"no model {name!r}: give a folder with model.json, or one of {', '.join(MODELS)}"
+        f"no model {name!r}: give a folder with model.json or model_index.json, a hub id, or one of "
+        f"{', '.join([*MODELS, *HUB])}"
     )

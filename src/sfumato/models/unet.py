@@ -1,8 +1,8 @@
 """The classic UNet: the network of the exercise "diffusion from scratch", built exactly as it is set there.
 
 It works on grey pictures of 28x28 at three sizes (28, 14, 7) and squeezes the smallest into one vector. One
-class serves the three tasks of the exercise: a denoiser of one noise level (`timed=False`), time, and time with
-class conditioning (`classes=10`).
+class serves the three tasks of the exercise: a denoiser of one noise level (`timed=False`), time, and time
+with class conditioning (`classes=10`).
 """
 
 from typing import Any
@@ -95,9 +95,7 @@ class ClassicUNet(Network):
         if hidden < 1:
             raise UsageError(f"hidden is {hidden}; give at least 1 channel")
         if classes is not None and (classes < 1 or not timed):
-            raise UsageError(
-                f"classes is {classes} with timed={timed}; classes need timed=True and at least 1 of them"
-            )
+            raise UsageError(f"classes={classes} with timed={timed}; give 1 or more classes, with timed=True")
         self.hidden, self.timed, self.classes = hidden, timed, classes
         d = hidden
         self.stem = ConvBlock(1, d)

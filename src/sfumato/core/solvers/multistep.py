@@ -45,14 +45,10 @@ class _Multistep(Solver):
 class DPMSolverPP(_Multistep):
     """DPM-Solver++ (2M), midpoint (Lu et al. 2022b, alg. 2), and (3M).
 
-    The first steps have the order that the history allows. (3M) has a smaller error than (2M), but is of
-    order 2 all the same: its authors' code and diffusers weigh the second difference by half of what the
-    integral of a polynomial of degree 2 asks for. Kept, so as to make the same pictures; UniPC(order=3) is
-    of higher order.
-
-    Equal to diffusers' DPMSolverMultistepScheduler ("dpmsolver++", "midpoint", final sigma zero), but for the
-    last step but one of an order-3 run of fewer than 15 steps, where diffusers falls back to order 2: a
-    solver without a loop cannot know that step.
+    The first steps have the order that the history allows. (2M) equals diffusers' DPMSolverMultistepScheduler
+    ("dpmsolver++", "midpoint", final sigma zero). (3M) integrates the polynomial of degree 2 through the last
+    three estimates exactly; the published code and diffusers weigh its second difference by half of that,
+    which is of order 2 only (docs/log.md).
     """
 
     def step(  # noqa: PLR0917
@@ -86,8 +82,8 @@ class DPMSolverPP(_Multistep):
         slope, slope_before = (here.x0 - before.x0) / r0, (before.x0 - first.x0) / r1
         bend = (slope - slope_before) / (r0 + r1)
         phi_2 = math.expm1(-h) / h + 1
-        phi_3 = (math.expm1(-h) + h) / h**2 - 0.5  # half of the integral of (lambda / h)^2: see above
-        return to.alpha * (phi_2 * (slope + r0 * bend) - phi_3 * bend)
+        phi_3 = (math.expm1(-h) + h) / h**2 - 0.5
+        return to.alpha * (phi_2 * (slope + r0 * bend) - 2 * phi_3 * bend)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ at 256, also on a low-resolution condition; where only nearly so, the view says 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from sfumato.core.named import parse
 from sfumato.core.views.base import Permutation, View
 from sfumato.core.views.cells import InnerCircle, PatchPermute, PixelPermute, SquareHinge
 from sfumato.core.views.check import check_orthogonal
@@ -24,7 +25,6 @@ from sfumato.core.views.plain import (
     RotateCounterclockwise,
     Skew,
 )
-from sfumato.core.named import parse
 
 __all__ = [
     "VIEWS",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.core.views.base import Permutation, cell_size, move_cells, shuffled, square
 from sfumato.core.named import finite, whole
+from sfumato.core.views.base import Permutation, cell_size, move_cells, shuffled, square
 from sfumato.errors import UsageError
 
 PIXEL_GRID = 64

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sfumato.core.views.base import Permutation, cell_size, shuffled, square
 from sfumato.core.named import whole
+from sfumato.core.views.base import Permutation, cell_size, shuffled, square
 
 GRID = 4
 

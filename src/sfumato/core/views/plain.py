@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.core.views.base import Permutation, View, nearest, square
 from sfumato.core.named import finite
+from sfumato.core.views.base import Permutation, View, nearest, square
 
 
 @dataclass(frozen=True)

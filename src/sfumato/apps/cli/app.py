@@ -1,0 +1,153 @@
+"""The application: its commands, and how it ends.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage, nothing was begun; 3 a model is missing; 130 Ctrl-C; 143 SIGTERM.
+A failure is one line on stderr, `error: …`; --debug shows where it happened.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from typer import Option
+
+from sfumato import __version__
+from sfumato.apps.cli import demo, denoise, edit, evaluate, fuse, models, replay, train
+from sfumato.apps.cli.expand import Command, with_options
+from sfumato.errors import SfumatoError
+
+DRAW, CHANGE, AGAIN, MODELS = "Draw", "Change a picture", "Make again", "Models"
+COMMANDS: tuple[tuple[Command, str], ...] = (
+    (fuse.generate, DRAW),
+    (fuse.anagram, DRAW),
+    (fuse.hybrid, DRAW),
+    (fuse.compose, DRAW),
+    (fuse.panorama, DRAW),
+    (edit.translate, CHANGE),
+    (edit.inpaint, CHANGE),
+    (denoise.denoise, CHANGE),
+    (replay.replay, AGAIN),
+    (replay.run, AGAIN),
+    (models.models, MODELS),
+    (train.train, MODELS),
+    (evaluate.evaluate, MODELS),
+    (demo.demo, MODELS),
+)
+EXAMPLES: dict[str, str] = {
+    name: example
+    for group in (fuse, edit, denoise, replay, models, train, evaluate, demo)
+    for name, example in group.EXAMPLES.items()
+}
+
+app = typer.Typer(
+    name="sfumato",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog="Example: sfumato demo --out demo",
+)
+for _command, _panel in COMMANDS:
+    app.command(rich_help_panel=_panel, epilog=f"Example: {EXAMPLES[_command.__name__]}")(
+        with_options(_command)
+    )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sfumato {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, Option("--version", help="Say the version.", callback=_tell_version, is_eager=True)
+    ] = False,
+    debug: Annotated[
+        bool, Option("--debug", help="Show where an error happened; also after the command.")
+    ] = False,
+) -> None:
+    """Make pictures out of noise, several meanings at a time."""
+
+
+class Stopped(BaseException):
+    """A signal that ends the program: raised where the program stands, so that it tidies up."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    given = list(sys.argv[1:] if args is None else args)
+    words = given[: given.index("--")] if "--" in given else given
+    debug = "--debug" in words
+    given = [word for word in words if word != "--debug"] + given[len(words) :]
+    try:
+        with _signals():
+            return _run(given, debug)
+    except Stopped as stop:
+        _say(f"stopped by {signal.Signals(stop.number).name}")
+        return 128 + stop.number
+
+
+def _run(args: list[str], debug: bool) -> int:
+    command = typer.main.get_command(app)
+    try:
+        command.main(args=args, prog_name="sfumato")
+    except SystemExit as end:  # how Typer ends, with usage errors shown
+        return end.code if isinstance(end.code, int) else 1
+    except SfumatoError as error:
+        return _failed(error, str(error), error.exit_code, debug)
+    except Exception as error:
+        return _failed(error, _unforeseen(error), 1, debug)
+    return 0
+
+
+def _failed(error: Exception, message: str, code: int, debug: bool) -> int:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    _say(f"error: {message}")
+    return code
+
+
+def _unforeseen(error: Exception) -> str:
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "allocate memory" in str(error):
+        return "out of memory: use a smaller --max-rows or --count"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return f"{kind}: {error} (this should not happen: --debug shows where)"
+
+
+def _say(text: str) -> None:
+    """One line on stderr, whatever the text holds."""
+    typer.echo(" ".join(text.split()), err=True)
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Stopped while this lasts; in another thread they stay as they are."""
+    before: dict[int, Any] = {}
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise Stopped(number)
+
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        try:
+            before[number] = signal.signal(number, stop)
+        except ValueError:  # not the main thread
+            break
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

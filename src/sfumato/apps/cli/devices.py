@@ -1,0 +1,57 @@
+"""Where and in what the network computes: names to torch, in one place."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from sfumato.apps.cli.options import Loading
+    from sfumato.models.model import Model
+
+
+def find_device(name: str) -> torch.device:
+    """The device of this name; auto is CUDA, else Metal, else the CPU.
+
+    Raises:
+        UsageError: this machine has none.
+    """
+    import torch
+
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(kind for kind, there in here.items() if there)
+    if not here[name]:
+        raise UsageError(f"there is no {name} device here: use --device cpu or auto")
+    return torch.device(name)
+
+
+def find_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The arithmetic of this name; auto is float32, which gives the same pictures everywhere.
+
+    Raises:
+        UsageError: float16 on a CPU.
+    """
+    import torch
+
+    if name == "float16" and device.type == "cpu":
+        raise UsageError("float16 on a CPU overflows and is slow: use --dtype float32")
+    dtypes = {
+        "auto": torch.float32,
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }
+    return dtypes[name]
+
+
+def load_on(name: str, machine: Loading) -> Model:
+    """A model by its name or folder, on the device and in the arithmetic that were asked for."""
+    device = find_device(machine.device)
+    dtype = find_dtype(machine.dtype, device)
+    from sfumato.models.registry import load
+
+    return load(name, device=device, dtype=dtype, offline=machine.offline)

@@ -1,0 +1,106 @@
+"""Pictures from pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+from typer import Argument, Option
+
+from sfumato.apps.cli import checks, names
+from sfumato.apps.cli.options import Machine, Output, Sampling
+from sfumato.apps.cli.progress import note
+from sfumato.apps.cli.work import make
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from sfumato.apps.cli.inputs import Inputs
+    from sfumato.models.model import Model
+    from sfumato.techniques import Edit
+
+EXAMPLES = {
+    "translate": "sfumato translate doodle.png 3 --strength 0.7",
+    "inpaint": "sfumato inpaint digit.png 8 --mask mask.png",
+}
+CONVENTIONS = ("white", "alpha")
+
+
+def translate(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    picture: Annotated[Path, Argument(help="Picture to start from: PNG, JPEG or WebP.")],
+    prompt: Annotated[str, Argument(help="What it becomes.")],
+    strength: Annotated[
+        float,
+        Option(
+            help="How far from the picture, above 0 to 1: 1 forgets it.",
+            callback=checks.share,
+            metavar="SHARE",
+        ),
+    ] = 0.7,
+) -> None:
+    """Turn a picture into what a prompt says, keeping its layout."""
+
+    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
+        from sfumato.techniques import translate
+
+        return translate(inputs.picture(picture), prompt, strength=strength)
+
+    make("translate", sampling, output, machine, build)
+
+
+def inpaint(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    picture: Annotated[Path, Argument(help="Picture to change: PNG, JPEG or WebP.")],
+    prompt: Annotated[str, Argument(help="What the new part belongs to.")],
+    mask: Annotated[Path, Option(help="Picture of the same size that says what is made anew.")],
+    mask_convention: Annotated[
+        str,
+        Option(
+            help="What marks the pixels to be made: white, or alpha (the transparent ones).",
+            callback=checks.one_of(CONVENTIONS),
+            autocompletion=names.completing(CONVENTIONS),
+        ),
+    ] = "white",
+    show_mask: Annotated[
+        Path | None, Option(help="Also write the mask as it was understood, white where pixels are made.")
+    ] = None,
+    strength: Annotated[
+        float,
+        Option(
+            help="How much of what was under the mask is forgotten, above 0 to 1 (all).",
+            callback=checks.share,
+            metavar="SHARE",
+        ),
+    ] = 1.0,
+    jump: Annotated[int, Option(min=1, max=1000, help="Steps of one way back, with --repeats.")] = 10,
+    repeats: Annotated[
+        int,
+        Option(min=1, max=100, help="Passes over every stretch: better seams, so many times the work."),
+    ] = 1,
+) -> None:
+    """Make a part of a picture anew; the rest stays as it is, to the pixel."""
+    if show_mask is not None:
+        from sfumato.pictures import check_destination
+
+        if check_destination(show_mask).resolve() in (mask.resolve(), picture.resolve()):
+            raise UsageError(f"{show_mask} is an input: choose another --show-mask")
+
+    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
+        from sfumato.pictures import save_picture
+        from sfumato.techniques import inpaint
+
+        known = inputs.picture(picture)
+        convention = cast(Literal["white", "alpha"], mask_convention)
+        region = inputs.mask(mask, convention, of=picture)
+        note(f"the mask makes {float(region.tensor.mean()):.0%} of the picture anew")
+        if show_mask is not None:
+            save_picture(region.tensor[0] * 2 - 1, show_mask)
+        return inpaint(known, region, prompt, strength=strength, jump=jump, repeats=repeats)
+
+    make("inpaint", sampling, output, machine, build)

@@ -1,0 +1,157 @@
+"""Pictures from nothing but words: one, or several meanings at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from sfumato.apps.cli import checks, names
+from sfumato.apps.cli.options import Machine, Output, Sampling
+from sfumato.apps.cli.work import make
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from sfumato.apps.cli.inputs import Inputs
+    from sfumato.core.expression import Expression
+    from sfumato.models.model import Model
+    from sfumato.techniques import Edit
+
+EXAMPLES = {
+    "generate": "sfumato generate 7 --count 16 --grid --enlarge 4",
+    "anagram": "sfumato anagram 6 9 --view rotate_180 --count 4",
+    "hybrid": "sfumato hybrid --far 3 --near 8",
+    "compose": "sfumato compose 3 5 --weight 0.7 --weight 0.7",
+    "panorama": "sfumato panorama 8 --width 112",
+}
+
+
+def generate(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    prompt: Annotated[
+        str | None, Argument(help="What to draw; without it anything the model knows.", show_default=False)
+    ] = None,
+    negative: Annotated[str | None, Option(help="What to stay away from; needs guidance above 1.")] = None,
+) -> None:
+    """Draw pictures of a prompt; a digits model takes a digit."""
+
+    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
+        from sfumato.core.expression import prompt as asked
+        from sfumato.core.expression import unconditional
+
+        what = asked(prompt) if prompt is not None else unconditional()
+        if negative is None:
+            return what
+        scale = model.defaults.guidance if sampling.guidance is None else sampling.guidance
+        if scale == 1:
+            raise UsageError("--negative needs guidance: add --guidance 3")
+        return what.guided(scale, negative=negative)
+
+    chosen = sampling if negative is None else replace(sampling, guidance=None)
+    make("generate", chosen, output, machine, build)
+
+
+def anagram(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    prompts: Annotated[list[str], Argument(help="What is seen: upright first, then through each view.")],
+    view: Annotated[
+        list[str] | None,
+        Option(
+            help=f"View of the second prompt, and so on for each further one: {', '.join(names.VIEWS)}; "
+            "patch_permute:patches=8,seed=3 gives a view its options. Default: flip.",
+            callback=checks.named(names.VIEWS),
+            autocompletion=names.completing(names.VIEWS),
+        ),
+    ] = None,
+) -> None:
+    """Draw a picture that reads differently when it is turned, flipped or rearranged."""
+
+    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
+        from sfumato.techniques import anagram
+
+        return anagram(*prompts, view=view or "flip")
+
+    make("anagram", sampling, output, machine, build)
+
+
+def hybrid(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    far: Annotated[str, Option(help="What is seen from afar.")],
+    near: Annotated[str, Option(help="What is seen from near.")],
+    middle: Annotated[str | None, Option(help="What is seen in between.")] = None,
+    sigma: Annotated[
+        list[float] | None,
+        Option(
+            help="Width of the blur between far and near in pixels of a picture 64 high, by default 2; with "
+            "--middle two of them, by default 2 and 1. A smaller one shows more of what is far."
+        ),
+    ] = None,
+) -> None:
+    """Draw a picture with one subject from afar and another from near."""
+
+    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
+        from sfumato.techniques import hybrid
+
+        return hybrid(far=far, near=near, middle=middle, sigma=sigma or None)
+
+    make("hybrid", sampling, output, machine, build)
+
+
+def compose(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    prompts: Annotated[list[str], Argument(help="What the picture shows, all at once.")],
+    weight: Annotated[
+        list[float] | None,
+        Option(help="Weight of each prompt, in their order; by default they share 1 equally."),
+    ] = None,
+    without: Annotated[list[str] | None, Option(help="What the picture must not show; repeatable.")] = None,
+) -> None:
+    """Draw a picture of several prompts at once, and of none of others."""
+
+    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
+        from sfumato.techniques import compose
+
+        return compose(*prompts, weights=weight or None, without=without or ())
+
+    make("compose", sampling, output, machine, build)
+
+
+def panorama(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    prompt: Annotated[str, Argument(help="What to draw, in every window of the canvas.")],
+    width: Annotated[
+        int | None, Option(min=1, max=names.MAX_SIDE, help="Width in pixels; by default 4 times the model's.")
+    ] = None,
+    height: Annotated[
+        int | None, Option(min=1, max=names.MAX_SIDE, help="Height in pixels; by default the model's.")
+    ] = None,
+    overlap: Annotated[
+        float, Option(min=0, max=0.95, help="How much of a window the next one covers.")
+    ] = 0.5,
+) -> None:
+    """Draw a canvas larger than the model's own pictures, window by window."""
+
+    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
+        from sfumato.techniques import panorama
+
+        _, native_height, native_width = model.shape
+        size = (height or native_height, width or 4 * native_width)
+        return panorama(prompt, size=size, overlap=overlap)
+
+    make("panorama", sampling, output, machine, build)

@@ -1,0 +1,114 @@
+"""Input pictures: read for a model, recorded for the recipe, and found again for a replay.
+
+A recipe holds an input by the sha256 of its values after it was fitted to the model; the file is a hint where
+to look. What is found counts only if it has that hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sfumato.apps.cli.progress import note
+from sfumato.errors import SfumatoError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfumato.core.filters import Mask
+    from sfumato.models.model import Model
+    from sfumato.pictures.read import Convention
+    from sfumato.recipe import InputFile, Recipe
+
+
+class Inputs:
+    """Reads the inputs of one run; `files` is what the recipe records of them."""
+
+    def __init__(self, model: Model) -> None:
+        channels, height, width = model.shape
+        self.channels, self.size = channels, (height, width)
+        self.files: dict[str, InputFile] = {}
+
+    def picture(self, path: Path) -> Tensor:
+        """The picture at the model's size and channels, (1, C, H, W) in [-1, 1]; UsageError if it is none."""
+        from sfumato.core.content import Content
+        from sfumato.pictures import picture_size
+        from sfumato.recipe import InputFile
+
+        own = picture_size(path)
+        if own != self.size:
+            note(f"{path} is {own[1]} x {own[0]}: cropped and resized to {self.size[1]} x {self.size[0]}")
+        x = _picture(path, self.size, self.channels)
+        self.files[Content(x).sha256] = InputFile(file=str(path))
+        return x
+
+    def mask(self, path: Path, convention: Convention, *, of: Path) -> Mask:
+        """The mask of the picture `of`, fitted as it was; UsageError if it is none."""
+        from sfumato.pictures import picture_size
+        from sfumato.recipe import InputFile
+
+        mask = _mask(path, convention, picture_size(of), self.size)
+        self.files[mask.sha256] = InputFile(file=str(path), kind="mask", convention=convention)
+        return mask
+
+
+def find_inputs(recipe: Recipe, channels: int, *, beside: Path, folder: Path | None) -> dict[str, Tensor]:
+    """The inputs of a recipe by their sha256: from `folder`, from beside the picture, or where they were.
+
+    Raises:
+        UsageError: one of them is not there, or is another picture now.
+    """
+    return {
+        sha256: _find(recipe, sha256, file, channels, _places(file, beside, folder))
+        for sha256, file in recipe.inputs.items()
+    }
+
+
+def _places(file: InputFile, beside: Path, folder: Path | None) -> Iterator[Path]:
+    name = Path(file.file).name
+    if folder is not None:
+        yield folder / name
+    yield beside / name
+    yield Path(file.file)
+
+
+def _find(recipe: Recipe, sha256: str, file: InputFile, channels: int, places: Iterable[Path]) -> Tensor:
+    looked: list[str] = []
+    for path in dict.fromkeys(places):
+        try:
+            found, tensor = _read_again(path, file, recipe.size, channels)
+        except SfumatoError as error:
+            looked.append(str(error))
+            continue
+        if found == sha256:
+            return tensor
+        looked.append(f"{path} is another {file.kind} now")
+    raise UsageError(
+        f"the input {file.file} (sha256 {sha256[:12]}) was not found: {'; '.join(looked)}. "
+        "Give the folder that holds it: --inputs FOLDER"
+    )
+
+
+def _read_again(path: Path, file: InputFile, size: tuple[int, int], channels: int) -> tuple[str, Tensor]:
+    from sfumato.core.content import Content
+    from sfumato.pictures import picture_size
+
+    if file.kind == "mask":
+        mask = _mask(path, file.convention, picture_size(path), size)
+        return mask.sha256, mask.tensor
+    content = Content(_picture(path, size, channels))
+    return content.sha256, content.tensor
+
+
+def _picture(path: Path, size: tuple[int, int], channels: int) -> Tensor:
+    from sfumato.pictures import read_picture
+
+    return read_picture(path, size=size, channels=1 if channels == 1 else 3)
+
+
+def _mask(path: Path, convention: Convention, own: tuple[int, int], size: tuple[int, int]) -> Mask:
+    from sfumato.core.filters import Mask
+    from sfumato.pictures import read_mask
+
+    return Mask(read_mask(path, convention=convention, size=own, resize=size))

@@ -1,0 +1,70 @@
+"""What models there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument
+
+from sfumato.errors import ModelUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = {"models": "sfumato models runs/digits/model"}
+
+
+def models(
+    folders: Annotated[
+        list[Path] | None, Argument(help="Folders of models of your own.", show_default=False)
+    ] = None,
+) -> None:
+    """List the models that have names, what they answer and where they lie; or those in folders.
+
+    Those of the hub are fetched when they are first used.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from sfumato.models.pretrained import HUB
+    from sfumato.models.store import read_description
+
+    table = Table("name", "size", "answers", "about", "where")
+    for name, about, folder in _listed(folders):
+        try:
+            found = read_description(folder)
+            size, answers = _size(found), _answers(found)
+        except ModelUnavailableError:
+            if folders:
+                raise
+            size, answers = "missing", "-"
+        table.add_row(*map(Text, (name, size, answers, about)), Text(str(folder), overflow="fold"))
+    for name, hub in () if folders else HUB.items():
+        table.add_row(*map(Text, (name, "hub", "text", hub.summary, hub.repository)))
+    Console().print(table)
+
+
+def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:
+    """Name, summary and folder of each."""
+    from sfumato.models.registry import MODELS, weights_folder
+
+    if folders:
+        yield from ((str(folder), "", folder) for folder in folders)
+    else:
+        yield from ((name, entry.summary, weights_folder(entry)) for name, entry in MODELS.items())
+
+
+def _size(description: dict[str, Any]) -> str:
+    weights = description.get("weights")
+    count = weights.get("bytes") if isinstance(weights, dict) else None
+    return f"{count / 1e6:.1f} MB" if isinstance(count, int) else "unknown"
+
+
+def _answers(description: dict[str, Any]) -> str:
+    names = description.get("class_names") or ()
+    channels, height, width = description.get("shape") or ("?",) * 3
+    colour = "grey" if channels == 1 else "RGB" if channels == 3 else ""
+    pictures = f"{width} x {height} {colour}".strip()
+    return f"{', '.join(map(str, names)) or 'no prompts'}; {pictures}"

@@ -1,0 +1,54 @@
+"""Names and limits that help and completion show without importing torch.
+
+A test holds each of them against the table that it repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+VIEWS = (
+    "identity",
+    "flip",
+    "mirror",
+    "rotate_cw",
+    "rotate_ccw",
+    "rotate_180",
+    "negate",
+    "skew",
+    "patch_permute",
+    "pixel_permute",
+    "jigsaw",
+    "inner_circle",
+    "square_hinge",
+)
+SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc")
+SPACINGS = ("trailing", "leading", "uniform", "karras", "logsnr")
+PRESETS = ("digits-denoise", "digits-time", "digits-class", "digits")
+HUB = ("deepfloyd", "deepfloyd-l", "deepfloyd-m", "deepfloyd-2", "deepfloyd-2-m", "sd-1.5", "sd-2.1")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+MAX_SEED = 2**64 - 1
+MAX_STEPS = 10_000
+MAX_COUNT = 100_000
+MAX_ENLARGE = 64
+MAX_SIDE = 16_384
+
+Complete = Callable[[str], list[str]]
+
+
+def completing(names: Sequence[str]) -> Complete:
+    """A completion of these names, for a shell."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """The models that have names, for a shell."""
+    from sfumato.models.registry import MODELS
+
+    return completing([*MODELS, *HUB])(incomplete)

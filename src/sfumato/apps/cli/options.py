@@ -1,0 +1,206 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from sfumato.apps.cli import checks, names
+
+_SAMPLING, _OUTPUT, _MACHINE = "Sampling", "Output", "Machine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """A model and how it is sampled; what is None is the model's own default."""
+
+    model: Annotated[
+        str,
+        Option(
+            "--model",
+            "-m",
+            help="Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub.",
+            autocompletion=names.complete_models,
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = "digits"
+    steps: Annotated[
+        int | None,
+        Option(
+            min=1,
+            max=names.MAX_STEPS,
+            help="Denoising steps; the model's own by default.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    solver: Annotated[
+        str | None,
+        Option(
+            help=f"Solver: {', '.join(names.SOLVERS)}; the model's own by default.",
+            callback=checks.one_of(names.SOLVERS),
+            autocompletion=names.completing(names.SOLVERS),
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    solver_option: Annotated[
+        list[str] | None,
+        Option(
+            metavar="NAME=VALUE",
+            help="Option of the solver: eta=0.5 for ddim, variance=fixed_large for ddpm, order=3 for unipc.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    spacing: Annotated[
+        str | None,
+        Option(
+            help=f"Spacing of the steps: {', '.join(names.SPACINGS)}; the model's own by default.",
+            callback=checks.one_of(names.SPACINGS),
+            autocompletion=names.completing(names.SPACINGS),
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    guidance: Annotated[
+        float | None,
+        Option(
+            "--guidance",
+            "-g",
+            help="Scale of classifier-free guidance, 1 is off; the model's own by default.",
+            callback=checks.finite,
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Way):
+    """What makes a picture."""
+
+    seed: Annotated[
+        int | None,
+        Option(
+            min=0,
+            max=names.MAX_SEED,
+            help="Seed of the first picture; picture i has seed + i. Without one a seed is drawn and told.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    count: Annotated[
+        int,
+        Option(
+            "--count", "-n", min=1, max=names.MAX_COUNT, help="How many pictures.", rich_help_panel=_SAMPLING
+        ),
+    ] = 1
+    recipe_out: Annotated[
+        Path | None,
+        Option(
+            help="Also write the recipe, as .yaml or .json, for `sfumato run`.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """Where the pictures go, and how."""
+
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            help="Picture to write: .png, .jpg, .jpeg or .webp; <command>.png by default. "
+            "Of several pictures each gets its seed into the name.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    grid: Annotated[bool, Option("--grid", help="One sheet of all pictures.", rich_help_panel=_OUTPUT)] = (
+        False
+    )
+    columns: Annotated[
+        int | None,
+        Option(
+            min=1,
+            max=names.MAX_COUNT,
+            help="Columns of the sheet; as many as rows by default.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    enlarge: Annotated[
+        int,
+        Option(
+            min=1,
+            max=names.MAX_ENLARGE,
+            help="Make every pixel so many pixels wide and high.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = 1
+    animate: Annotated[
+        Path | None,
+        Option(
+            help="Also write an animation of what the model sees in the noise at each step: .gif or .mp4.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None
+    no_metadata: Annotated[
+        bool,
+        Option(
+            "--no-metadata",
+            help="Write no recipe into the pictures: `sfumato replay` cannot make them again.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic:
+    """What computes, and in what."""
+
+    device: Annotated[
+        str,
+        Option(
+            help="Device: auto (a GPU where there is one), cpu, cuda or mps.",
+            callback=checks.one_of(names.DEVICES),
+            autocompletion=names.completing(names.DEVICES),
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "auto"
+    dtype: Annotated[
+        str,
+        Option(
+            help="Arithmetic of the network: auto (float32), float32, bfloat16 or float16 (not on a CPU).",
+            callback=checks.one_of(names.DTYPES),
+            autocompletion=names.completing(names.DTYPES),
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading(Arithmetic):
+    """What computes, and where weights may come from."""
+
+    offline: Annotated[
+        bool,
+        Option(
+            "--offline",
+            help="Take weights of the hub from the local cache alone.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine(Loading):
+    """What computes, and how much at once."""
+
+    max_rows: Annotated[
+        int | None,
+        Option(
+            min=1,
+            help="Rows of one forward pass at most, and pictures in one run; fewer need less memory.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None

@@ -1,0 +1,204 @@
+"""Making a picture again: from what it carries, or from a recipe file."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer import Argument, Option
+
+from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.inputs import find_inputs
+from sfumato.apps.cli.options import Machine, Output
+from sfumato.apps.cli.places import RECIPES, check_places
+from sfumato.apps.cli.progress import note
+from sfumato.apps.cli.work import make_parts, run_recipe
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfumato.models.model import Model
+    from sfumato.recipe import Recipe
+
+EXAMPLES = {
+    "replay": "sfumato replay generate.png",
+    "run": "sfumato run recipe.yaml --count 16 --grid",
+}
+FILMS = (".gif", ".mp4")
+
+_Model = Annotated[
+    str | None,
+    Option("--model", "-m", help="Another name or folder for the recipe's model.", show_default=False),
+]
+_Folder = Annotated[
+    Path | None,
+    Option("--inputs", help="Folder of the input pictures, looked into first.", show_default=False),
+]
+
+
+def run(
+    *,
+    output: Output,
+    machine: Machine,
+    recipe: Annotated[Path, Argument(help="Recipe, .yaml or .json.")],
+    model: _Model = None,
+    inputs: _Folder = None,
+    seed: Annotated[int | None, Option(min=0, help="Instead of the recipe's seed.")] = None,
+    count: Annotated[
+        int | None, Option("--count", "-n", min=1, help="Instead of the recipe's count.")
+    ] = None,
+) -> None:
+    """Make the pictures of a recipe file."""
+    from sfumato.recipe import parse_recipe, read_recipe
+
+    places = check_places("run", output)
+    read = read_recipe(recipe)
+    changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
+    chosen = parse_recipe(read.plain() | changed)
+    loaded = load_for(chosen, model, machine)
+    given = find_inputs(chosen, loaded.shape[0], beside=recipe.parent, folder=inputs)
+    places.spare([file.file for file in chosen.inputs.values()], chosen.seeds)
+    run_recipe(chosen, loaded, given, places=places, output=output, machine=machine)
+
+
+def replay(
+    *,
+    machine: Machine,
+    picture: Annotated[Path, Argument(help="Picture that sfumato made, or a recipe.")],
+    out: Annotated[
+        Path | None,
+        Option("--out", "-o", help="Also write the new picture, in the same format.", show_default=False),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        Option(help="Recipe file, for a picture that carries none.", show_default=False),
+    ] = None,
+    model: _Model = None,
+    inputs: _Folder = None,
+) -> None:
+    """Make a picture again from the recipe inside it, and say whether the pixels agree.
+
+    They agree exactly, within one grey level (another machine or batch adds up in another order), or differ:
+    the exit code is then 1. Of a recipe file there is nothing to compare; it is run.
+    """
+    if picture.suffix.lower() in RECIPES:
+        if recipe is not None:
+            raise UsageError(f"{picture} is a recipe itself: give --recipe with a picture only")
+        chosen = Output(out=out or Path("replay.png"))
+        run(output=chosen, machine=machine, recipe=picture, model=model, inputs=inputs)
+        note("a recipe holds no pixels: there is nothing to compare")
+        return
+    metadata = _metadata(picture, recipe)
+    if out is not None:
+        _check_out(out, picture)
+    x = _remade(metadata, model, machine, beside=picture.parent, folder=inputs)
+    _compare(picture, x, metadata, out)
+
+
+def load_for(recipe: Recipe, name: str | None, machine: Machine) -> Model:
+    """The model of a recipe; says when its weights are not those that the recipe was written with."""
+    model = load_on(name or recipe.model, machine)
+    if recipe.weights is not None and model.sha256 != recipe.weights:
+        note(f"the weights of {model.name} are not those of the recipe: expect another picture")
+    return model
+
+
+def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
+    from sfumato.pictures import read_metadata
+    from sfumato.recipe import read_recipe
+
+    if picture.suffix.lower() in FILMS:
+        raise UsageError(f"{picture} is an animation: replay the picture that was made with it")
+    found = read_metadata(picture) or {}
+    if recipe is not None:
+        return {**found, "recipe": read_recipe(recipe).plain()}
+    if "recipe" in found or "recipes" in found:
+        return found
+    if "denoise" in found:
+        raise UsageError(f"{picture} is a sheet of `sfumato denoise`: give that command again")
+    raise UsageError(f"{picture} carries no recipe: give it with --recipe FILE")
+
+
+def _check_out(out: Path, picture: Path) -> None:
+    from sfumato.pictures import check_destination
+
+    if out.suffix.lower() != picture.suffix.lower():
+        raise UsageError(f"--out {out}: give it the extension of the picture, {picture.suffix}")
+    if check_destination(out).resolve() == picture.resolve():
+        raise UsageError(f"{out} is the picture itself: choose another --out")
+
+
+def _remade(
+    metadata: Mapping[str, Any], name: str | None, machine: Machine, *, beside: Path, folder: Path | None
+) -> Tensor:
+    """All pictures of the recipes, (N, C, H, W)."""
+    import torch
+
+    from sfumato.recipe import parse_recipe
+
+    written: Sequence[Any] = metadata["recipes"] if "recipes" in metadata else [metadata["recipe"]]
+    recipes = [parse_recipe(data) for data in written]
+    if not recipes or len({recipe.model for recipe in recipes}) > 1:
+        raise UsageError("the recipes of a sheet must name one model")
+    model = load_for(recipes[0], name, machine)
+    parts = []
+    for recipe in recipes:
+        given = find_inputs(recipe, model.shape[0], beside=beside, folder=folder)
+        parts += [pictures.x for pictures in make_parts(recipe, model, given, machine)]
+    return torch.cat(parts)
+
+
+def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
+    """Pictures (N, C, H, W) as they lie in the file that has this metadata: (C, H', W').
+
+    Raises:
+        UsageError: the metadata does not fit.
+    """
+    from sfumato.pictures import grid
+    from sfumato.pictures.grid import enlarge_pixels
+
+    layout = metadata.get("sheet")
+    if isinstance(layout, Mapping):
+        columns = layout.get("columns")
+        if columns is not None and not isinstance(columns, int):
+            raise UsageError(f"the sheet's columns are {columns!r}: not a whole number")
+        return grid(x, columns, enlarge=layout.get("enlarge", 1))
+    if len(x) != 1:
+        raise UsageError(f"the recipe makes {len(x)} pictures, the file holds one and no layout of a sheet")
+    return enlarge_pixels(x[0], metadata.get("enlarge", 1))
+
+
+def _compare(picture: Path, x: Tensor, metadata: Mapping[str, Any], out: Path | None) -> None:
+    """Say whether the file and the new picture agree, as they are once both are files of one format."""
+    from sfumato.pictures import read_picture, save_picture, to_uint8
+
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder, f"new{picture.suffix.lower()}")
+        laid = laid_out(x, metadata)
+        save_picture(laid, new)
+        ours, theirs = to_uint8(read_picture(new)).int(), to_uint8(read_picture(picture)).int()
+    if out is not None:
+        typer.echo(save_picture(laid, out, metadata=metadata))
+    if ours.shape != theirs.shape:
+        size = f"{ours.shape[-1]} x {ours.shape[-2]} instead of {theirs.shape[-1]} x {theirs.shape[-2]}"
+        typer.echo(f"{picture}: the pixels differ: the recipe makes {size}")
+        raise typer.Exit(1)
+    apart = (ours - theirs).abs()
+    if not apart.any():
+        typer.echo(f"{picture}: the pixels agree exactly")
+    elif int(apart.max()) <= 1:
+        share = float((apart > 0).float().mean())
+        typer.echo(
+            f"{picture}: the pixels agree within one grey level ({share:.2%} of the values are one off)"
+        )
+    else:
+        share = float((apart > 1).float().mean())
+        typer.echo(
+            f"{picture}: the pixels differ: by up to {int(apart.max())} grey levels, "
+            f"{share:.1%} of the values by more than one"
+        )
+        raise typer.Exit(1)

@@ -1,0 +1,163 @@
+"""Training a preset, with a bar, samples on the way and a line for every epoch in a log."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from typer import Argument, Option
+
+from sfumato.apps.cli import checks, names
+from sfumato.apps.cli.options import Arithmetic
+from sfumato.apps.cli.progress import note, on_terminal, progress_bar
+from sfumato.apps.cli.sheets import one_of_each, save_sheet
+from sfumato.errors import SfumatoError, UsageError
+
+if TYPE_CHECKING:
+    from sfumato.models.model import Model
+    from sfumato.training.loop import Progress
+
+EXAMPLES = {
+    "train": "sfumato train digits --out runs/digits; in several processes: "
+    "accelerate launch --num_processes 2 -m sfumato.apps.cli train digits"
+}
+PRECISIONS: dict[str, Literal["auto", "no", "bf16"]] = {"auto": "auto", "float32": "no", "bfloat16": "bf16"}
+PER_CLASS, ENLARGE = 8, 2
+
+
+def train(
+    *,
+    machine: Arithmetic,
+    preset: Annotated[
+        str,
+        Argument(
+            help=f"What to train: {', '.join(names.PRESETS)}.",
+            callback=checks.one_of(names.PRESETS),
+            autocompletion=names.completing(names.PRESETS),
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        Option("--out", "-o", help="Folder of the run; runs/<preset> by default.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
+    epochs: Annotated[
+        int | None, Option(min=1, help="Passes over the data; the preset's by default.")
+    ] = None,
+    max_steps: Annotated[int | None, Option(min=1, help="Stop, save and export after this step.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="Use the first so many pictures only.")] = None,
+    seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Seed of weights, order and noise.")] = 0,
+    sample_at: Annotated[
+        list[int] | None,
+        Option(
+            min=1,
+            help="Epoch to draw a sheet of samples after; repeatable. Default: 1, every fifth, the last.",
+        ),
+    ] = None,
+    compiled: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False,
+) -> None:
+    """Train a model from scratch: checkpoints, loss curve, samples and the model itself go into a folder.
+
+    Ctrl-C or SIGTERM finishes the step and saves; --resume goes on as if nothing had happened. Several
+    processes are started by `accelerate launch`, see the example; they divide the preset's batch.
+    """
+    if machine.dtype not in PRECISIONS:
+        raise UsageError(f"training in {machine.dtype} is not offered: use bfloat16 or float32")
+    folder = out or Path("runs") / preset
+    try:
+        from sfumato.training.loop import train
+        from sfumato.training.presets import PRESETS
+    except ModuleNotFoundError as error:
+        raise SfumatoError(
+            f"training needs {error.name}, which is not installed: pip install 'sfumato[train]'"
+        ) from error
+    last = epochs or PRESETS[preset].epochs
+    chosen = set(sample_at or (1, *range(5, last, 5), last))
+    steps = train(
+        preset,
+        folder,
+        resume=resume,
+        epochs=epochs,
+        max_steps=max_steps,
+        limit=limit,
+        seed=seed,
+        device=_device(machine.device),
+        precision=PRECISIONS[machine.dtype],
+        compile=compiled,
+        sample_epochs=chosen,
+        on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, folder, epoch),
+    )
+    model = follow(preset, steps)
+    if _speaks():
+        typer.echo(model)
+        note(f"see it with: sfumato generate --model {model}")
+
+
+def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
+    """Run a training to its end, showing where it stands; returns the model's folder."""
+    epoch = 0
+    with progress_bar(what) as bar:
+        while True:
+            try:
+                progress = next(steps)
+            except StopIteration as end:
+                model: Path = end.value
+                return model
+            text = (
+                f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.4f}, "
+                f"{progress.pictures_per_second:.0f} images/s"
+            )
+            if not _speaks():
+                continue
+            bar.show(progress.step, progress.steps, text)
+            if not on_terminal() and (progress.epoch > epoch or progress.step == progress.steps):
+                epoch = progress.epoch
+                note(f"step {progress.step}/{progress.steps}, {text}, {progress.seconds_left:.0f} s left")
+
+
+def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
+    """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
+    path = folder / "samples" / f"epoch-{epoch:03d}.png"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
+    if model.network.timed:
+        count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
+        save_sheet(one_of_each(model, count, seed=0), path, columns=PER_CLASS, enlarge=ENLARGE)
+    else:
+        draw_denoised(model, data, path)
+
+
+def draw_denoised(model: Model, data: str, path: Path) -> None:
+    """Test pictures clean, noised and denoised in one step, one under the other."""
+    import torch
+
+    from sfumato.core.expression import unconditional
+    from sfumato.pictures import grid, save_picture
+    from sfumato.study import noised, one_step_denoised
+    from sfumato.training.data import load_dataset, to_house_range
+
+    pictures = to_house_range(load_dataset(data, split="test").pictures[:PER_CLASS])
+    clean = [picture[None] for picture in pictures]
+    noisy = [noised(model.schedule, x, 1.0, seed=i) for i, x in enumerate(clean)]
+    denoised = [one_step_denoised(model, x, 1.0, unconditional()) for x in noisy]
+    sheet = grid(torch.cat([*clean, *noisy, *denoised]).clamp(-1, 1), PER_CLASS, enlarge=ENLARGE)
+    save_picture(sheet, path)
+
+
+def _speaks() -> bool:
+    """Whether this is the process that reports: of several, the first."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _device(name: str) -> Literal["auto", "cpu", "cuda", "mps"]:
+    """The name, which its option has checked."""
+    match name:
+        case "cpu" | "cuda" | "mps":
+            return name
+        case _:
+            return "auto"

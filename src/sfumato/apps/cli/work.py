@@ -1,0 +1,167 @@
+"""What every command that makes pictures does: check, load, build, run, write."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.inputs import Inputs
+from sfumato.apps.cli.places import Places, check_places, write_recipe
+from sfumato.apps.cli.progress import note, progress_bar
+from sfumato.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfumato.apps.cli.options import Machine, Output, Sampling
+    from sfumato.core.expression import Expression
+    from sfumato.core.notation import Inputs as Given
+    from sfumato.core.sampler import Step
+    from sfumato.models.model import Model
+    from sfumato.recipe import Recipe
+    from sfumato.sampling import Pictures
+    from sfumato.techniques import Edit
+
+    # What is to be made: built once the model is known, reading pictures through the inputs.
+    Build = Callable[[Model, Inputs], Expression | Edit | str]
+
+FRAMES = 150  # of an animation at most
+SECONDS, HOLD = 3.0, 1.0  # of an animation, and how long its last frame stays
+
+
+def make(command: str, sampling: Sampling, output: Output, machine: Machine, build: Build) -> None:
+    """Make the pictures of one command."""
+    places = check_places(command, output, sampling.recipe_out)
+    options = solver_options(sampling.solver_option)
+    model = load_on(sampling.model, machine)
+    from sfumato.sampling import make_recipe
+
+    inputs = Inputs(model)
+    what = build(model, inputs)
+    recipe, given = make_recipe(
+        model,
+        what,
+        seed=sampling.seed,
+        count=sampling.count,
+        steps=sampling.steps,
+        solver=sampling.solver,
+        options=options,
+        spacing=sampling.spacing,
+        guidance=sampling.guidance,
+        files=inputs.files,
+    )
+    places.spare([file.file for file in recipe.inputs.values()], recipe.seeds)
+    run_recipe(recipe, model, given, places=places, output=output, machine=machine)
+
+
+def run_recipe(
+    recipe: Recipe, model: Model, given: Given, *, places: Places, output: Output, machine: Machine
+) -> None:
+    """Run a recipe and write what it makes: pictures as they are done, sheets and animations at the end."""
+    if places.animation is not None and model.state_shape != model.shape:
+        raise UsageError(f"--animate: {model.name} works on latents, whose estimates are no pictures")
+    start = time.monotonic()
+    film = Film() if places.animation else None
+    parts: list[Tensor] = []
+    for pictures in make_parts(recipe, model, given, machine, film):
+        if output.grid:
+            parts.append(pictures.x)
+            continue
+        for path in pictures.save(
+            places.picture,
+            enlarge=output.enlarge,
+            numbered=recipe.count > 1,
+            metadata=not output.no_metadata,
+        ):
+            typer.echo(path)
+    if output.grid:
+        typer.echo(_save_sheet(recipe, parts, places.picture, output))
+    if film is not None and places.animation is not None:
+        typer.echo(film.save(places.animation, recipe, output))
+    if places.recipe is not None:
+        typer.echo(write_recipe(recipe, places.recipe))
+    pictures_made = "1 picture" if recipe.count == 1 else f"{recipe.count} pictures"
+    note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
+
+
+def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output) -> Path:
+    import torch
+
+    from sfumato.sampling import Pictures
+
+    return Pictures(torch.cat(parts), recipe).save_grid(
+        path, columns=output.columns, enlarge=output.enlarge, metadata=not output.no_metadata
+    )
+
+
+def make_parts(
+    recipe: Recipe, model: Model, given: Given, machine: Machine, film: Film | None = None
+) -> Iterator[Pictures]:
+    """The pictures of a recipe, so many at a time as one forward pass may have rows."""
+    from sfumato.sampling import MAX_ROWS, run
+
+    most = machine.max_rows or MAX_ROWS
+    starts = range(0, recipe.count, most)
+    seeds = recipe.seeds
+    with progress_bar(" | ".join(recipe.prompts()) or "unconditional") as bar:
+        for index, start in enumerate(starts):
+            part = recipe.model_copy(update={"seed": seeds[start], "count": min(most, recipe.count - start)})
+
+            def on_step(step: Step, index: int = index) -> None:
+                bar.show(index * step.total + step.index + 1, len(starts) * step.total)
+                if film is not None:
+                    film.see(step)
+
+            pictures = run(part, model, given, on_step=on_step, max_rows=most)
+            bar.hide()
+            yield pictures
+
+
+class Film:
+    """The estimates of x0 along the way, as the frames of an animation."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, list[Tensor]] = {}  # by step, the parts of the run
+
+    def see(self, step: Step) -> None:
+        """Keep a step's estimates, at most FRAMES of them and the last one always."""
+        last = step.index == step.total - 1
+        if last or step.index % math.ceil(step.total / FRAMES) == 0:
+            self._seen.setdefault(step.index, []).append(step.x0.cpu())
+
+    def save(self, path: Path, recipe: Recipe, output: Output) -> Path:
+        """Write the animation: of one picture, or of a sheet of all."""
+        import torch
+
+        from sfumato.pictures import grid, save_animation
+
+        frames = [torch.cat(parts).clamp(-1, 1) for parts in self._seen.values()]
+        if recipe.count > 1 or output.grid:
+            frames = [grid(x, output.columns, enlarge=output.enlarge) for x in frames]
+            enlarge = 1
+        else:
+            frames, enlarge = [x[0] for x in frames], output.enlarge
+        metadata = None if output.no_metadata else {"recipe": recipe.plain(), "version": 1, "animation": True}
+        return save_animation(
+            frames, path, seconds=SECONDS, hold_last=HOLD, enlarge=enlarge, metadata=metadata
+        )
+
+
+def solver_options(given: list[str] | None) -> dict[str, float | str]:
+    """NAME=VALUE pairs; UsageError for anything else."""
+    options: dict[str, float | str] = {}
+    for pair in given or ():
+        name, equals, value = (piece.strip() for piece in pair.partition("="))
+        if not name or not equals or not value:
+            raise UsageError(f"--solver-option is NAME=VALUE, such as eta=0.5, not {pair!r}")
+        try:
+            options[name] = float(value)
+        except ValueError:
+            options[name] = value
+    return options

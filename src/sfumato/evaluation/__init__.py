@@ -1,0 +1,1 @@
+"""Judging samples: a digit classifier, FID on its features, accuracy."""

@@ -1,0 +1,180 @@
+"""How good a digits model is: read by the classifier, and compared with real digits.
+
+Contract (`Draw`): the pictures are made by whoever calls: a function of labels (N,) int64 and a seed that
+answers (N, 1, 28, 28) in [-1, 1], picture i being of class labels[i].
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sfumato.core.expression import label
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.evaluation.classifier import DigitClassifier
+from sfumato.evaluation.fid import Gaussian, frechet_distance
+from sfumato.models.model import Model
+from sfumato.models.store import read_folder
+from sfumato.sampling import sample
+
+Draw = Callable[[Tensor, int], Tensor]
+
+FOLDER = Path(__file__).parents[1] / "weights" / "digit-classifier"
+ROWS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What real digits score at the same count: no model is expected to do better.
+
+    accuracy   of the classifier on the 10,000 test digits, which it never saw in training
+    fid        between `count` random test digits and the 60,000 training digits, the mean over disjoint sets
+    """
+
+    accuracy: float
+    fid: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitReport:
+    """What a set of generated digits scores.
+
+    accuracy          the share that the classifier reads as the class that was asked for
+    fid               Frechet distance to the training digits on the classifier's features, at this count
+    seconds_per_100   wall-clock time of the drawing
+    """
+
+    count: int
+    accuracy: float
+    fid: float
+    seconds_per_100: float
+    yardstick: Yardstick
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judge:
+    """The classifier with the moments of the training digits and the yardstick of each count."""
+
+    classifier: DigitClassifier
+    reference: Gaussian
+    shares: Tensor  # (10,) float64: how frequent each class is among the training digits
+    yardsticks: dict[int, Yardstick]
+
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 1, 28, 28) in [-1, 1] -> features (N, 128) and classes (N,) int64."""
+        with torch.inference_mode():
+            features = torch.cat([self.classifier.features(part) for part in torch.split(pictures, ROWS)])
+            return features, self.classifier.head(features).argmax(1)
+
+    def labels(self, count: int) -> Tensor:
+        """`count` labels, ascending, as frequent as among the training digits; their FID has the same mix."""
+        middle = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+        return torch.searchsorted(self.shares.cumsum(0), middle).clamp(max=len(self.shares) - 1)
+
+
+@lru_cache(maxsize=1)
+def load_judge() -> Judge:
+    """The judge that ships with the package.
+
+    Raises:
+        ModelUnavailableError: its weights are missing.
+        SfumatoError: they are damaged.
+    """
+    description, tensors = read_folder(FOLDER)
+    classifier = DigitClassifier().eval()
+    try:
+        reference = Gaussian(
+            mean=tensors.pop("reference.mean").double(),
+            covariance=tensors.pop("reference.covariance").double(),
+        )
+        shares = tensors.pop("reference.shares").double()
+        classifier.load_state_dict(tensors)
+        accuracy = float(description["accuracy"])
+        yardsticks = {
+            int(count): Yardstick(accuracy=accuracy, fid=float(fid))
+            for count, fid in description["fid"].items()
+        }
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SfumatoError(f"{FOLDER} is not the digit classifier of this version: {error}") from error
+    return Judge(classifier=classifier, reference=reference, shares=shares, yardsticks=yardsticks)
+
+
+def sampled(
+    model: Model,
+    *,
+    steps: int | None = None,
+    solver: str | None = None,
+    spacing: str | None = None,
+    guidance: float | None = None,
+) -> Draw:
+    """Draws from a model that knows the digits as classes; what is left out is the model's default.
+
+    Picture i has the noise of seed + i, whatever its class.
+
+    Raises:
+        UsageError: the model has not ten classes.
+    """
+    if model.classes != 10:
+        raise UsageError(f"{model.name} has {model.classes or 'no'} classes; digits are judged by ten")
+
+    def draw(labels: Tensor, seed: int) -> Tensor:
+        pictures = torch.empty(len(labels), *model.shape)
+        for start, stop in _runs(labels):
+            made = sample(
+                model,
+                label(int(labels[start])),
+                seed=seed + start,
+                count=stop - start,
+                steps=steps,
+                solver=solver,
+                spacing=spacing,
+                guidance=guidance,
+            )
+            pictures[start:stop] = made.x
+        return pictures
+
+    return draw
+
+
+def _runs(labels: Tensor) -> list[tuple[int, int]]:
+    """The stretches (start, stop) of equal labels."""
+    _, lengths = torch.unique_consecutive(labels, return_counts=True)
+    stops = lengths.cumsum(0).tolist()
+    return list(pairwise([0, *stops]))
+
+
+def evaluate(draw: Draw, *, count: int = 1000, seed: int = 0) -> DigitReport:
+    """Draw `count` digits and judge them.
+
+    Args:
+        draw: makes the pictures: `sampled(model)`, or a function as the top of this file describes.
+        count: one of the counts that have a yardstick (an FID means nothing without one of the same count).
+        seed: handed to `draw`.
+
+    Raises:
+        UsageError: a count without a yardstick, or pictures of another shape than was asked for.
+        SfumatoError: the pictures hold values that are not finite.
+    """
+    judge = load_judge()
+    if count not in judge.yardsticks:
+        counts = ", ".join(map(str, judge.yardsticks))
+        raise UsageError(f"no yardstick for {count} digits: choose one of {counts}")
+    labels = judge.labels(count)
+    start = time.perf_counter()
+    pictures = draw(labels, seed)
+    seconds = time.perf_counter() - start
+    if pictures.shape != (count, 1, 28, 28):
+        raise UsageError(f"{count} digits are ({count}, 1, 28, 28), not {tuple(pictures.shape)}")
+    features, read = judge.read(pictures)
+    return DigitReport(
+        count=count,
+        accuracy=(read == labels).double().mean().item(),
+        fid=frechet_distance(Gaussian.of(features), judge.reference),
+        seconds_per_100=seconds / count * 100,
+        yardstick=judge.yardsticks[count],
+    )

@@ -1,0 +1,173 @@
+"""Checkpoints that are either complete or not there.
+
+A checkpoint is a folder `step-00001234` of safetensors and JSON. It is written aside, flushed to disk, sealed
+by `manifest.json` (size and sha256 of every file, written last) and then renamed into place; only after that
+are older ones deleted. Reading verifies every byte before anything is used. Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from sfumato.errors import SfumatoError
+
+KEEP = 2
+_MANIFEST = "manifest.json"
+_FACTS = "facts.json"
+_NAME = re.compile(r"step-(\d{8,})")
+_ASIDE = ".writing-"
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checkpoint:
+    """What a training needs to go on as if nothing had happened.
+
+    Attributes:
+        step: optimiser steps done.
+        facts: JSON values: what is being trained, on what, with which counters.
+        groups: named sets of tensors ("network", "optimizer", "ema").
+    """
+
+    step: int
+    facts: Mapping[str, Any]
+    groups: Mapping[str, Tensors]
+
+
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> Path:
+    """Publishes a checkpoint in `folder` and then deletes all but the newest `keep`.
+
+    Returns:
+        The checkpoint's own folder. One that is already there for this step stays as it is.
+
+    Raises:
+        SfumatoError: the folder cannot be written; older checkpoints are untouched.
+    """
+    final = folder / f"step-{checkpoint.step:08d}"
+    if (final / _MANIFEST).exists():
+        return final
+    aside = folder / f"{_ASIDE}{checkpoint.step:08d}"
+    try:
+        _clear(aside)
+        aside.mkdir(parents=True)
+        _write_files(aside, checkpoint)
+        _clear(final)  # only ever an unsealed folder, see above
+        aside.rename(final)
+        _flush_folder(folder)
+        for old in complete_checkpoints(folder)[:-keep]:
+            _clear(old)
+    except OSError as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise SfumatoError(f"cannot write the checkpoint {final}: {error.strerror or error}") from error
+    return final
+
+
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """The sealed checkpoints in a folder, oldest first."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    named = [(int(match[1]), path) for path in found if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(named) if (path / _MANIFEST).is_file()]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint, every file verified against the manifest.
+
+    Raises:
+        SfumatoError: one line that names the file and what is wrong with it.
+    """
+    manifest = _parse(_read(path, _MANIFEST), path / _MANIFEST)
+    try:
+        step, files = int(manifest["step"]), dict(manifest["files"])
+        contents = {
+            name: _verified(path, name, entry["bytes"], entry["sha256"]) for name, entry in files.items()
+        }
+        facts = _parse(contents.pop(_FACTS), path / _FACTS)
+        groups = {
+            name.removesuffix(".safetensors"): load_tensors(content) for name, content in contents.items()
+        }
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise SfumatoError(f"the checkpoint {path} is damaged ({error!r}); {_remedy(path)}") from error
+    return Checkpoint(step=step, facts=facts, groups=groups)
+
+
+def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
+    contents = {_FACTS: _json(checkpoint.facts)}
+    for name, tensors in checkpoint.groups.items():
+        held = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        contents[f"{name}.safetensors"] = save_tensors(held)
+    files = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in contents.items()}
+    contents[_MANIFEST] = _json({"step": checkpoint.step, "files": files})
+    for name, content in contents.items():
+        with (aside / name).open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    _flush_folder(aside)
+
+
+def _verified(path: Path, name: str, size: int, sha256: str) -> bytes:
+    content = _read(path, Path(name).name)
+    if len(content) != size:
+        raise SfumatoError(
+            f"{path / name} is cut short: {len(content)} bytes where {size} were written; {_remedy(path)}"
+        )
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise SfumatoError(f"{path / name} does not have the checksum it was written with; {_remedy(path)}")
+    return content
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise SfumatoError(
+            f"cannot read {path / name}: {error.strerror or error}; {_remedy(path)}"
+        ) from error
+
+
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise SfumatoError(f"{path} is not JSON: {error}; {_remedy(path.parent)}") from error
+    if not isinstance(value, dict):
+        raise SfumatoError(f"{path} is not a JSON object; {_remedy(path.parent)}")
+    return value
+
+
+def _remedy(path: Path) -> str:
+    """What a user can do about a damaged checkpoint: never decided for them."""
+    older = [other for other in complete_checkpoints(path.parent) if other != path]
+    return f"delete {path} to go on from {older[-1].name}" if older else "start again in another folder"
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _clear(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+def _flush_folder(path: Path) -> None:
+    """Makes the names in a folder last through a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

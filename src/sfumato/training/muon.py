@@ -1,0 +1,72 @@
+"""Muon: momentum whose update is orthogonalised, for the convolutions between hidden layers.
+
+All directions of a weight matrix then move equally far, where plain gradients follow the few largest ones. A
+convolution (O, I, k, k) counts as the matrix (O, I k k). Everything else, and the first and last convolution,
+follows AdamW. Sources: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/), which also gives the
+polynomial; Liu et al. 2025, "Muon is scalable for LLM training", eq. 4: updates as large as AdamW's, so that
+both take the same learning rate.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FEWEST = 16  # channels on both sides: fewer is the picture's side of the first or last convolution
+POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+ROUNDS = 5
+RMS = 0.2  # of an AdamW update, as Liu et al. measured it
+
+
+def is_hidden(parameter: Tensor) -> bool:
+    """Whether Muon moves it: a convolution between hidden layers."""
+    return parameter.ndim == 4 and min(parameter.shape[:2]) >= FEWEST
+
+
+def orthogonalised(matrix: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrix to (O, I), roughly: singular values of 0.7 to 1.2 instead of 1."""
+    a, b, c = POLYNOMIAL
+    x = matrix / (matrix.norm() + 1e-7)
+    wide = x if len(x) <= x.shape[1] else x.T  # the square below is then the smaller one
+    for _ in range(ROUNDS):
+        square = wide @ wide.T
+        wide = a * wide + (b * square + c * square @ square) @ wide
+    out: Tensor = wide if len(x) <= x.shape[1] else wide.T
+    return out
+
+
+class Muon(torch.optim.AdamW):
+    """AdamW but for the hidden convolutions, whose state is one "momentum" each."""
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        momentum: float,
+        betas: tuple[float, float],
+        eps: float,
+    ) -> None:
+        parameters = list(parameters)
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if is_hidden(p)], "momentum": momentum},
+            {"params": [p for p in parameters if not is_hidden(p)]},
+        ]
+        super().__init__(groups, lr=0.0, betas=betas, eps=eps, weight_decay=0.0)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One update; gradients of the hidden convolutions are used up."""
+        hidden = self.param_groups[0]
+        for parameter in hidden["params"]:
+            if parameter.grad is not None:
+                self._move(parameter, parameter.grad, hidden["lr"], hidden["momentum"])
+                parameter.grad = None  # AdamW leaves alone what has no gradient
+        super().step(closure)
+
+    def _move(self, parameter: nn.Parameter, gradient: Tensor, rate: float, beta: float) -> None:
+        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        momentum.lerp_(gradient, 1 - beta)
+        ahead = gradient.lerp(momentum, beta).flatten(1)  # (O, I k k), as Nesterov looks ahead
+        size = RMS * max(ahead.shape) ** 0.5
+        parameter.add_(orthogonalised(ahead).view(parameter.shape), alpha=-rate * size)

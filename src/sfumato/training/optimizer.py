@@ -1,0 +1,54 @@
+"""The optimiser and its state as plain named tensors."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.training.muon import Muon
+from sfumato.training.presets import Adam, MuonAdam
+
+
+def build(network: nn.Module, settings: Adam | MuonAdam) -> torch.optim.AdamW:
+    """AdamW over all parameters, where biases and gains (fewer than two dimensions) do not decay; or Muon."""
+    parameters = list(network.parameters())
+    if isinstance(settings, MuonAdam):
+        return Muon(parameters, momentum=settings.momentum, betas=settings.betas, eps=settings.eps)
+    groups = [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=0.0, betas=settings.betas, eps=settings.eps)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """For the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def flatten(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
+    """`<parameter's name>/<what>`, for every tensor of the state."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load(optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `flatten`, in the device and memory layout of each parameter.
+
+    Raises:
+        KeyError: a tensor for a parameter that the network does not have.
+    """
+    parameters = dict(network.named_parameters())
+    for flat, value in tensors.items():
+        name, key = flat.rsplit("/", 1)
+        parameter = parameters[name]
+        shaped = (
+            torch.empty_like(parameter).copy_(value)
+            if value.shape == parameter.shape and value.ndim
+            else value
+        )
+        optimizer.state[parameter][key] = shaped.detach()

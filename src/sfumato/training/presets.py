@@ -1,0 +1,252 @@
+"""Named training configurations: one table, a measured result beside each row.
+
+Pixels are in the house range [-1, 1] everywhere. The classic exercise's denoiser works on [0, 1] pixels: its
+x + 0.5 eps is, in house units, (2x - 1) + 1.0 eps. So FixedSigma(1.0) is its sigma of 0.5 exactly, and the
+squared error is four times as large.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
+from sfumato.errors import UsageError
+from sfumato.models.model import SamplingDefaults
+from sfumato.training.ema import EmaProfile, PowerFunction
+from sfumato.training.objective import (
+    ErrorOf,
+    FixedTime,
+    LogitNormalTimes,
+    Objective,
+    TableTimes,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningRate:
+    """The learning rate at each step: linear warmup, then a decay.
+
+    Attributes:
+        peak: the rate after the warmup.
+        warmup: how many steps it takes to get there from 0.
+        decay: "none"; "epoch" (times `factor` after every epoch); "linear" or "cosine" (to 0 at the end).
+        factor: for "epoch" only.
+    """
+
+    peak: float
+    warmup: int = 0
+    decay: Literal["none", "epoch", "linear", "cosine"] = "none"
+    factor: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.peak <= 0 or self.warmup < 0:
+            raise UsageError("a learning rate needs a peak above 0 and a warmup of at least 0 steps")
+        if (self.decay == "epoch") != (self.factor is not None):
+            raise UsageError('a learning rate takes a factor with decay="epoch" and only then')
+
+    def at(self, step: int, *, per_epoch: int, total: int) -> float:
+        """The rate for step number `step` (from 0) of `total`, `per_epoch` of them to an epoch."""
+        if step < self.warmup:
+            return self.peak * (step + 1) / (self.warmup + 1)
+        done = (step - self.warmup) / max(1, total - self.warmup)  # 0 .. 1
+        if self.decay == "linear":
+            return self.peak * (1 - done)
+        if self.decay == "cosine":
+            return self.peak * 0.5 * (1 + math.cos(math.pi * done))
+        if self.factor is not None:
+            return float(self.peak * self.factor ** (step // per_epoch))
+        return self.peak
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam with decoupled weight decay on matrices and convolutions (AdamW); plain Adam where it is 0."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuonAdam:
+    """Muon for the convolutions between hidden layers, Adam for the rest, at one learning rate (muon.py)."""
+
+    momentum: float = 0.95
+    betas: tuple[float, float] = (0.9, 0.99)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augment:
+    """Random changes of a training picture.
+
+    Attributes:
+        shift: up to so many pixels in each direction; the edge is repeated.
+        mirror: left-right with probability 1/2; not for digits.
+    """
+
+    shift: int = 0
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        if self.shift < 0:
+            raise UsageError(f"a shift of {self.shift} pixels; it must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Everything that defines a training but the seed and where it runs.
+
+    Attributes:
+        name, summary: how it is called and what comes out.
+        data: the data set's name (`load_dataset`).
+        network, network_config: a name in `models.networks.NETWORKS` and its arguments.
+        conditional: whether labels are shown to the network.
+        objective: noise levels, prediction type, loss weights, label dropout.
+        batch: pictures in one optimiser step, over all processes.
+        epochs: passes over the data; an incomplete last batch of a pass is left out.
+        optimizer, learning_rate, clip: `clip` bounds the gradient norm; None leaves it.
+        ema: the profile of the averaged weights, which are then what is exported.
+        augment: changes of the pictures.
+        sampling: what the exported Model recommends.
+        measured: results of this row; says nothing about how to train.
+    """
+
+    name: str
+    summary: str
+    data: str = "mnist"
+    network: str
+    network_config: Mapping[str, Any]
+    conditional: bool
+    objective: Objective
+    batch: int
+    epochs: int
+    optimizer: Adam | MuonAdam = Adam()
+    learning_rate: LearningRate
+    clip: float | None = None
+    ema: EmaProfile | None = None
+    augment: Augment = Augment()
+    sampling: SamplingDefaults = field(default_factory=SamplingDefaults)
+    measured: Mapping[str, float | str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.epochs < 1:
+            raise UsageError(f"{self.name}: batch and epochs must be at least 1")
+        if self.clip is not None and self.clip <= 0:
+            raise UsageError(f"{self.name}: clip must be above 0, or None for no clipping")
+        if self.objective.drop_label > 0 and not self.conditional:
+            raise UsageError(f"{self.name}: label dropout needs conditional=True")
+
+    def lasting(self, epochs: int) -> "Preset":
+        """The same preset over another number of epochs; a rate that falls by epoch falls as far in all."""
+        rate = self.learning_rate
+        if rate.factor is not None and epochs >= 1:
+            rate = dataclasses.replace(rate, factor=rate.factor ** (self.epochs / epochs))
+        return dataclasses.replace(self, epochs=epochs, learning_rate=rate)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that training depends on, as JSON values: what a checkpoint is compared with."""
+        silent = ("summary", "sampling", "measured")
+        return {
+            f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in silent
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Schedule):
+        return value.to_dict()
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _classic(name: str, summary: str, *, classes: int | None, guidance: float) -> Preset:
+    """The two time-conditional networks of the exercise differ in the class alone."""
+    return Preset(
+        name=name,
+        summary=summary,
+        network="classic",
+        network_config={"hidden": 64, "timed": True, "classes": classes},
+        conditional=classes is not None,
+        objective=Objective(
+            schedule=BetaTable(kind="linear", timesteps=300, beta_start=1e-4, beta_end=0.02),
+            prediction="eps",
+            times=TableTimes(),
+            weighting=ErrorOf(quantity="eps"),
+            drop_label=0.1 if classes is not None else 0.0,
+        ),
+        batch=128,
+        epochs=20,
+        learning_rate=LearningRate(peak=1e-3, decay="epoch", factor=0.1 ** (1 / 20)),
+        sampling=SamplingDefaults(steps=300, solver="ddpm", guidance=guidance),
+    )
+
+
+_ROWS = (
+    Preset(
+        name="digits-denoise",
+        summary="the exercise's one-step denoiser: x + 0.5 eps on [0, 1] pixels to x",
+        network="classic",
+        network_config={"hidden": 128, "timed": False, "classes": None},
+        conditional=False,
+        objective=Objective(
+            schedule=FixedSigma(1.0),
+            prediction="x0",
+            times=FixedTime(t=1.0),
+            weighting=ErrorOf(quantity="x0"),
+        ),
+        batch=256,
+        epochs=5,
+        learning_rate=LearningRate(peak=1e-4),
+        sampling=SamplingDefaults(steps=1, solver="ddim"),
+    ),
+    _classic(
+        "digits-time",
+        "the exercise's time-conditional UNet: digits of any class",
+        classes=None,
+        guidance=1.0,
+    ),
+    _classic(
+        "digits-class",
+        "the exercise's class-conditional UNet: the digit that is asked for",
+        classes=10,
+        guidance=5.0,
+    ),
+    Preset(
+        name="digits",
+        summary="a modern class-conditional digits model: flow matching, residual blocks, averaged weights",
+        network="residual",
+        network_config={"width": 32, "deep": 96, "blocks": 1, "middle": 2, "classes": 10},
+        conditional=True,
+        objective=Objective(
+            schedule=Flow(),
+            prediction="flow",
+            times=LogitNormalTimes(mean=0.0, std=1.0),
+            weighting=ErrorOf(quantity="flow"),
+            stratified=True,
+            drop_label=0.1,
+        ),
+        batch=64,
+        epochs=8,
+        optimizer=MuonAdam(),
+        learning_rate=LearningRate(peak=4e-3, warmup=300, decay="cosine"),
+        clip=1.0,
+        ema=PowerFunction(width=0.05),
+    ),
+)
+
+PRESETS: dict[str, Preset] = {row.name: row for row in _ROWS}
+
+
+def preset(name: str) -> Preset:
+    """The preset of this name; UsageError lists the names."""
+    if name not in PRESETS:
+        raise UsageError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]

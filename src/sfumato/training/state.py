@@ -1,0 +1,95 @@
+"""What a training changes as it goes, to and from a checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.base import Network
+from sfumato.models.networks import build_network
+from sfumato.training import optimizer as optimizers
+from sfumato.training.batches import derive_seed
+from sfumato.training.checkpoint import Checkpoint
+from sfumato.training.ema import Ema
+from sfumato.training.presets import Preset
+
+
+class TrainingState:
+    """Network, optimiser, averages and the number of steps done.
+
+    Training always goes on from the network's own weights, never from their averages.
+    """
+
+    def __init__(self, network: Network, preset: Preset) -> None:
+        self.network = network
+        self.optimizer = optimizers.build(network, preset.optimizer)
+        self.ema = Ema(network, preset.ema) if preset.ema is not None else None
+        self.step = 0
+
+    def capture(self, facts: Mapping[str, Any]) -> Checkpoint:
+        """Everything, with facts about the run beside it."""
+        groups = {
+            "network": dict(self.network.state_dict()),
+            "optimizer": optimizers.flatten(self.optimizer, self.network),
+        }
+        if self.ema is None:
+            return Checkpoint(step=self.step, facts=facts, groups=groups)
+        groups["ema"] = self.ema.average
+        return Checkpoint(step=self.step, facts={**facts, "ema_updates": self.ema.updates}, groups=groups)
+
+    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
+        """The inverse; `path` is for the error.
+
+        Raises:
+            SfumatoError: the tensors are not this network's.
+        """
+        try:
+            self.network.load_state_dict(checkpoint.groups["network"])
+            optimizers.load(self.optimizer, self.network, checkpoint.groups["optimizer"])
+            if self.ema is not None:
+                self.ema.load(checkpoint.groups["ema"], updates=int(checkpoint.facts["ema_updates"]))
+        except (KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise SfumatoError(f"the checkpoint {path} does not fit this network: {reason}") from error
+        self.step = checkpoint.step
+
+
+def new_network(preset: Preset, seed: int) -> Network:
+    """The network with its first weights, which follow from the seed alone.
+
+    Raises:
+        UsageError: no such network, or one that does not know classes where labels are to be shown.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        network = build_network(preset.network, dict(preset.network_config))
+    if (network.classes is not None) != preset.conditional:
+        knows = f"{network.classes} classes" if network.classes else "no classes"
+        raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network knows {knows}")
+    return network
+
+
+def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of another training; `epochs` may differ where the learning rate allows it.
+
+    Raises:
+        UsageError: the message names what differs.
+        SfumatoError: the checkpoint does not say.
+    """
+    try:
+        before, after = dict(then["preset"]), dict(now["preset"])
+        if after["learning_rate"]["decay"] == "none":
+            before["epochs"] = after["epochs"]
+        different = sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+        different += [f"the {key}" for key in ("data", "seed") if then[key] != now[key]]
+    except (KeyError, TypeError) as error:
+        raise SfumatoError(
+            f"the checkpoint {path} does not say what it was trained on ({error!r})"
+        ) from error
+    if different:
+        raise UsageError(
+            f"{path} belongs to another training: it differs in {', '.join(different)}; "
+            "resume with the same preset, data and seed"
+        )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sfumato.core.schedule import Flow
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.evaluation import train_classifier
 from sfumato.evaluation.digits import FOLDER, Yardstick, evaluate, load_judge, sampled
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.models.base import Network
@@ -211,3 +212,16 @@ def test_bad_evaluations_are_refused():
         evaluate(lambda labels, seed: torch.zeros(3, 1, 28, 28), count=SMALLEST)
     with pytest.raises(SfumatoError, match="not finite"):
         evaluate(lambda labels, seed: torch.full((len(labels), 1, 28, 28), math.nan), count=SMALLEST)
+
+
+def test_the_classifier_can_be_trained_again() -> None:
+    real = digits()
+    x = to_house_range(real.pictures)
+    for _, network in train_classifier.train(x, real.labels, epochs=10):
+        features, classes = train_classifier.read(network, x)
+    assert features.shape == (len(x), 128)
+    assert (classes == real.labels).double().mean() > 0.7
+    moved = train_classifier.augmented(x[:8], torch.Generator().manual_seed(0))
+    assert moved.shape == x[:8].shape
+    assert moved.min() >= -1.001
+    assert moved.max() <= 1.001

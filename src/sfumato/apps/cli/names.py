@@ -25,7 +25,16 @@ VIEWS = (
 SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc")
 SPACINGS = ("trailing", "leading", "uniform", "karras", "logsnr")
 PRESETS = ("digits-denoise", "digits-time", "digits-class", "digits")
-HUB = ("deepfloyd", "deepfloyd-l", "deepfloyd-m", "deepfloyd-2", "deepfloyd-2-m", "sd-1.5", "sd-2.1")
+HUB = (
+    "deepfloyd",
+    "deepfloyd-l",
+    "deepfloyd-m",
+    "deepfloyd-2",
+    "deepfloyd-2-m",
+    "x4-upscaler",
+    "sd-1.5",
+    "sd-2.1",
+)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

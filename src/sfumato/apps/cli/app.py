@@ -6,6 +6,7 @@ A failure is one line on stderr, `error: …`; --debug shows where it happened.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ class Stopped(BaseException):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    # Read once, when torch is loaded. Threads that spin while they wait for one another cost nothing on an idle
+    # Read when torch is loaded. Threads that spin while they wait for one another cost nothing on an idle
     # machine; on a busy one they made the demo ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if args is None else args)

@@ -1,0 +1,172 @@
+"""Prompts as their text encoder has them: encoded once, kept on disk, carried from machine to machine.
+
+An embedding is (L, D) float32. It depends on the text encoder and the text alone, so that it is cached under
+both, and a file of embeddings makes the text encoder needless where pictures are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.models.pretrained.safety import read_shapes
+
+FORMAT = "sfumato-embeddings-1"
+ROWS = 8  # texts that go through the encoder together
+
+Encode = Callable[[Sequence[str]], Tensor]  # texts -> (n, L, D) float32 on the CPU
+
+
+def cache_folder() -> Path:
+    """Where embeddings are kept: $SFUMATO_CACHE, or sfumato in the user's cache folder."""
+    user = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get("SFUMATO_CACHE") or Path(user, "sfumato")) / "embeddings"
+
+
+class Embeddings:
+    """The embeddings of one text encoder.
+
+    load: brings the encoder into memory; None where there is none. It is called when a text is not yet known,
+    for all such texts at once, and what it returns is dropped right after, so that the memory is free again.
+    key: the sha256 of the encoder's weights, asked for when it is needed. clean: texts as the encoder was
+    trained on them; two texts that are cleaned alike are one. width: D that the network takes.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Encode] | None,
+        key: Callable[[], str],
+        *,
+        width: int,
+        clean: Callable[[str], str] = str,
+    ) -> None:
+        self._load, self._key, self._clean = load, key, clean
+        self._encoder: str | None = None
+        self.width = width
+        self._known: dict[str, Tensor] = {}
+
+    @property
+    def key(self) -> str | None:
+        """The sha256 of the text encoder; None where there is none."""
+        if self._encoder is None and self._load is not None:
+            self._encoder = self._key()
+        return self._encoder
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Have the embeddings of these texts at hand, encoding those that are new.
+
+        Raises:
+            ModelUnavailableError: one is new and there is no text encoder.
+        """
+        cleaned = list(dict.fromkeys(self._clean(text) for text in texts))
+        missing = [text for text in cleaned if text not in self._known and not self._recall(text)]
+        if not missing:
+            return
+        if self._load is None:
+            raise ModelUnavailableError(
+                f"this model has no text encoder and no embedding of {missing[0]!r}: import one that was "
+                "encoded elsewhere"
+            )
+        encode = self._load()
+        for start in range(0, len(missing), ROWS):
+            part = missing[start : start + ROWS]
+            for text, embedding in zip(part, encode(part), strict=True):
+                self._known[text] = embedding.clone()
+                self._keep(text)
+
+    def rows(self, texts: Sequence[str], device: torch.device) -> Tensor:
+        """The embeddings of N texts, (N, L, D) float32 on the device."""
+        self.prepare(texts)
+        return torch.stack([self._known[self._clean(text)] for text in texts]).to(device)
+
+    # -- files for other machines
+
+    def export(self, path: Path, texts: Sequence[str]) -> Path:
+        """Write the embeddings of these texts as one safetensors file, for `read` elsewhere."""
+        self.prepare(texts)
+        cleaned = list(dict.fromkeys(self._clean(text) for text in texts))
+        _write(path, {text: self._known[text] for text in cleaned}, self.key or "")
+        return path
+
+    def read(self, path: Path) -> list[str]:
+        """Take over the embeddings of a file that `export` wrote; returns their texts.
+
+        Raises:
+            UsageError: it is of another text encoder, or no such file.
+        """
+        found, key = _read(path)
+        if self.key and key and key != self.key:
+            raise UsageError(f"{path} was encoded by another text encoder ({key[:12]}, not {self.key[:12]})")
+        for embedding in found.values():
+            if embedding.dim() != 2 or embedding.shape[1] != self.width:
+                raise UsageError(
+                    f"{path}: embeddings of shape {tuple(embedding.shape)} do not fit this model, "
+                    f"which takes (L, {self.width})"
+                )
+        self._encoder = self._encoder or key or None
+        self._known |= found
+        return list(found)
+
+    # -- the cache
+
+    def _place(self, text: str) -> Path | None:
+        if self.key is None:
+            return None
+        return cache_folder() / self.key / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+
+    def _recall(self, text: str) -> bool:
+        """Take an embedding from the cache; one that is damaged counts as none."""
+        place = self._place(text)
+        if place is None or not place.is_file():
+            return False
+        try:
+            found, _ = _read(place)
+        except SfumatoError:
+            return False
+        self._known |= found
+        return text in found
+
+    def _keep(self, text: str) -> None:
+        place = self._place(text)
+        if place is not None:
+            _write(place, {text: self._known[text]}, self.key or "")
+
+
+def _write(path: Path, embeddings: Mapping[str, Tensor], key: str) -> None:
+    """One file of embeddings, there whole or not at all."""
+    texts = list(embeddings)
+    tensors = {str(i): embeddings[text].contiguous() for i, text in enumerate(texts)}
+    content = save(tensors, {"format": FORMAT, "encoder": key, "texts": json.dumps(texts)})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise SfumatoError(f"cannot write embeddings to {path}: {error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The embeddings of a file by their texts, and the key of their encoder."""
+    try:
+        read_shapes(path)
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("format") != FORMAT:
+                raise UsageError(f"{path} holds no embeddings that sfumato wrote")
+            texts = json.loads(about["texts"])
+            return {text: file.get_tensor(str(i)).float() for i, text in enumerate(texts)}, about["encoder"]
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"{path} cannot be read as embeddings: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,100 @@
+"""Models of the Hugging Face hub: short names, what is fetched of them, and what to say when it cannot be."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfumato.errors import ModelUnavailableError
+from sfumato.models.pretrained.loading import import_library
+
+# Configurations, tokenizers and weights in full precision: no pickles, no second copies, no code.
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+UNWANTED = ["*.fp16.*", "*.non_ema.*", "safety_checker/*", "watermarker/*", "*.py", "*openvino*", "*flax*"]
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hub:
+    """A repository of the hub that has a short name."""
+
+    repository: str
+    summary: str
+
+
+HUB: dict[str, Hub] = {
+    "deepfloyd": Hub(
+        repository="DeepFloyd/IF-I-XL-v1.0", summary="DeepFloyd IF stage I, 64 x 64, 4.3 B: text"
+    ),
+    "deepfloyd-l": Hub(
+        repository="DeepFloyd/IF-I-L-v1.0", summary="DeepFloyd IF stage I, 64 x 64, 0.9 B: text"
+    ),
+    "deepfloyd-m": Hub(
+        repository="DeepFloyd/IF-I-M-v1.0", summary="DeepFloyd IF stage I, 64 x 64, 0.4 B: text"
+    ),
+    "deepfloyd-2": Hub(
+        repository="DeepFloyd/IF-II-L-v1.0", summary="DeepFloyd IF stage II, 64 to 256, 1.2 B"
+    ),
+    "deepfloyd-2-m": Hub(
+        repository="DeepFloyd/IF-II-M-v1.0", summary="DeepFloyd IF stage II, 64 to 256, 0.4 B"
+    ),
+    "x4-upscaler": Hub(
+        repository="stabilityai/stable-diffusion-x4-upscaler",
+        summary="256 to 1024, in latents: DeepFloyd's III",
+    ),
+    "sd-1.5": Hub(
+        repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
+        summary="Stable Diffusion 1.5, latent, 512 x 512",
+    ),
+    "sd-2.1": Hub(
+        repository="stabilityai/stable-diffusion-2-1", summary="Stable Diffusion 2.1, latent, 768 x 768"
+    ),
+}
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name may be one of the hub: owner/name, with @revision or without."""
+    return REPOSITORY.fullmatch(name) is not None
+
+
+def fetch(name: str, *, offline: bool = False) -> Path:
+    """The local folder of a repository, `owner/name[@revision]` or a short name, fetched where it must be.
+
+    offline, or HF_HUB_OFFLINE in the environment: what is in the cache, and no connection.
+
+    Raises:
+        ModelUnavailableError: it is gated, unknown, out of reach, or not in the cache.
+    """
+    hub = import_library("huggingface_hub")
+    errors = import_library("huggingface_hub.errors")
+    repository, _, revision = (HUB[name].repository if name in HUB else name).partition("@")
+    offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    try:
+        folder = hub.snapshot_download(
+            repository,
+            revision=revision or None,
+            local_files_only=offline,
+            allow_patterns=WANTED,
+            ignore_patterns=UNWANTED,
+        )
+    except errors.GatedRepoError as error:
+        raise ModelUnavailableError(
+            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, "
+            "then log in with `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelUnavailableError(f"{repository} has no revision {revision!r}") from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelUnavailableError(
+            f"the hub shows no {repository}: check the name; a private one needs `hf auth login`"
+        ) from error
+    except Exception as error:
+        why = "and this run is offline" if offline else f"and cannot be fetched ({_first_line(error)})"
+        raise ModelUnavailableError(f"{repository} is not in the local cache, {why}") from error
+    return Path(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.120}"

@@ -1,0 +1,193 @@
+"""Components of a diffusers folder: networks, text encoders, tokenizers, by diffusers and transformers.
+
+Every component is checked first (safety.py), then compared with its own weights while it is still without
+memory, and only then read. Whatever the libraries complain about becomes one line.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
+
+INDEX = "model_index.json"
+
+# The classes that are loaded, by the library that they come from; any other name is refused.
+CLASSES = {
+    "UNet2DModel": "diffusers",
+    "UNet2DConditionModel": "diffusers",
+    "AutoencoderKL": "diffusers",
+    "T5EncoderModel": "transformers",
+    "CLIPTextModel": "transformers",
+    "T5Tokenizer": "transformers",
+    "T5TokenizerFast": "transformers",
+    "CLIPTokenizer": "transformers",
+    "CLIPTokenizerFast": "transformers",
+}
+TIED = ("shared.weight", "embed_tokens.weight", "position_ids")  # may be missing or left over in a file
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that diffusers wrote: model_index.json and a folder for each component."""
+
+    path: Path
+    pipeline: str  #                                 the class that it names
+    components: Mapping[str, tuple[str, str]]  #     name -> (library, class)
+
+    def at(self, component: str) -> Path:
+        """Where a component is: a folder of its own, or, in old repositories, the folder itself."""
+        own = self.path / component
+        return own if own.is_dir() else self.path
+
+    def has(self, component: str) -> bool:
+        """Whether a component is there."""
+        return component in self.components and (self.path / component).is_dir()
+
+    def class_of(self, component: str) -> str:
+        """The class of a component; SfumatoError where the index names none."""
+        if component not in self.components:
+            raise SfumatoError(f"{self.path / INDEX} names no {component}: it is not a {self.pipeline}")
+        return self.components[component][1]
+
+    def config(self, component: str, file: str = "config.json") -> dict[str, Any]:
+        """The checked configuration of a component."""
+        return read_config(self.at(component) / file)
+
+
+def open_folder(path: Path) -> Folder:
+    """The folder at a path; its index names what it holds.
+
+    Raises:
+        ModelUnavailableError: there is no such folder.
+        SfumatoError: it is not one of diffusers.
+    """
+    index = read_config(path / INDEX)
+    components = {}
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list):
+            continue
+        if len(value) != 2 or not all(isinstance(part, str | None) for part in value):
+            raise SfumatoError(f"{path / INDEX}: {name} is {value!r:.60}, not a library and a class")
+        if value[1] is not None:
+            components[name] = (str(value[0]), str(value[1]))
+    return Folder(path, str(index.get("_class_name")), components)
+
+
+def load_network(
+    folder: Folder, component: str, *, device: torch.device | str, dtype: torch.dtype
+) -> nn.Module:
+    """A network of the folder, in evaluation mode.
+
+    Raises:
+        ModelUnavailableError: the component, or the library that reads it, is missing.
+        SfumatoError: it is of an unknown class, damaged, or not what its configuration says.
+    """
+    check_dtype(device, dtype)
+    check_network(folder, component)
+    place, cls = folder.at(component), _class(folder, component)
+    with one_line(f"{place} cannot be loaded"):
+        kind = "torch_dtype" if CLASSES[cls.__name__] == "diffusers" else "dtype"
+        network, info = cls.from_pretrained(
+            str(place), local_files_only=True, use_safetensors=True, output_loading_info=True, **{kind: dtype}
+        )
+    missing = [name for name in info["missing_keys"] if not name.endswith(TIED)]
+    if missing or info["mismatched_keys"]:
+        raise SfumatoError(f"{place}: the weights lack {missing or info['mismatched_keys']!r:.80}")
+    module: nn.Module = network.eval().requires_grad_(False).to(device)
+    return module
+
+
+def check_network(folder: Folder, component: str) -> None:
+    """Refuse a network that `load_network` could not load, without taking memory for it."""
+    place, cls = folder.at(component), _class(folder, component)
+    config = folder.config(component)
+    shapes: Shapes = {}
+    for file in weight_files(place):
+        shapes |= read_shapes(file)
+    with one_line(f"{place} cannot be loaded"):
+        _compare(place, _without_memory(cls, config), shapes)
+
+
+def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
+    """A tokenizer of the folder: a transformers tokenizer, called with texts."""
+    place = folder.at(component)
+    if not place.is_dir() or place == folder.path:
+        raise ModelUnavailableError(f"there is no {folder.path / component}: fetch the model again")
+    for file in place.glob("*_config.json"):
+        read_config(file)
+    cls = _class(folder, component)
+    with one_line(f"{place} cannot be loaded"):
+        return cls.from_pretrained(str(place), local_files_only=True)
+
+
+def check_dtype(device: torch.device | str, dtype: torch.dtype) -> None:
+    """Refuse float16 on a CPU: it overflows into black pictures."""
+    if dtype is torch.float16 and torch.device(device).type == "cpu":
+        raise UsageError("float16 on a CPU overflows and is slow: use float32 or bfloat16")
+
+
+def _class(folder: Folder, component: str) -> Any:
+    """The class of a component, if it is one that is known to be safe."""
+    name = folder.class_of(component)
+    if name not in CLASSES:
+        raise SfumatoError(f"{folder.path / INDEX}: {component} is a {name}, which sfumato does not load")
+    return getattr(import_library(CLASSES[name]), name)
+
+
+def import_library(name: str) -> Any:
+    """The library diffusers or transformers; ModelUnavailableError says how to get it."""
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ModelUnavailableError(
+            f"{name} is needed for pretrained models: pip install 'sfumato[pretrained]'"
+        ) from error
+
+
+def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
+    """The network of a configuration on the meta device, where sizes cost nothing."""
+    with torch.device("meta"):
+        module: nn.Module = (
+            cls.from_config(config)
+            if CLASSES[cls.__name__] == "diffusers"
+            else cls(cls.config_class.from_dict(config))
+        )
+    return module
+
+
+def _compare(place: Path, network: nn.Module, shapes: Shapes) -> None:
+    """Refuse weights that are not those of the network, before memory is taken for it."""
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    wanted, held = (sum(math.prod(shape) for shape in s.values()) for s in (expected, shapes))
+    for name, shape in expected.items():
+        if name in shapes and shapes[name] != shape:
+            raise SfumatoError(
+                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
+            )
+    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
+    if wanted - tied > held:
+        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
+
+
+@contextmanager
+def one_line(what: str) -> Iterator[None]:
+    """Any complaint of a library becomes a SfumatoError of one line."""
+    try:
+        yield
+    except SfumatoError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SfumatoError(f"{what}: {lines[0]:.200}") from error

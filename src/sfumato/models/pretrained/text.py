@@ -1,0 +1,203 @@
+"""Networks that are asked with text: what DeepFloyd IF and Stable Diffusion have in common."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sfumato.core.expression import Ask, Expression
+from sfumato.core.frame import Condition, Label, Prompt, Unconditional
+from sfumato.core.guidance import Guided
+from sfumato.core.prediction import Prediction
+from sfumato.core.schedule import BetaTable
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.pretrained.embeddings import Embeddings, Encode
+from sfumato.models.pretrained.loading import (
+    Folder,
+    check_dtype,
+    check_network,
+    load_network,
+    load_tokenizer,
+)
+from sfumato.models.pretrained.safety import weights_digest
+from sfumato.models.pretrained.unet2d import DiffusersNetwork
+
+
+class Deferred:
+    """A network that comes into memory when it is first asked, checked already when the model is loaded.
+
+    Prompts are encoded before that, so that text encoder and network never share the memory.
+    """
+
+    def __init__(
+        self, folder: Folder, component: str, *, device: torch.device | str, dtype: torch.dtype
+    ) -> None:
+        check_dtype(device, dtype)
+        check_network(folder, component)
+        self._load = partial(load_network, folder, component)
+        self.device, self.dtype = torch.device(device), dtype
+        self._module: nn.Module | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it is in memory."""
+        return self._module is not None
+
+    def module(self) -> nn.Module:
+        """The network, on its device."""
+        if self._module is None:
+            self._module = self._load(device=self.device, dtype=self.dtype)
+            self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return self._module
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
+        """Move it, now or when it is loaded."""
+        check_dtype(device, dtype)
+        self.device, self.dtype = torch.device(device), dtype
+        if self._module is not None:
+            self._module.to(self.device, dtype)
+
+    def unload(self) -> None:
+        """Free its memory; it comes back when it is asked again."""
+        self._module = None
+
+
+class TextNetwork(DiffusersNetwork):
+    """A UNet2DConditionModel; `label` is what a stage that upscales has as its noise level."""
+
+    def __init__(self, unet: Deferred, timesteps: int) -> None:
+        super().__init__(nn.Identity(), timesteps)
+        self.unet = unet
+
+    def forward(
+        self, x: Tensor, t: Tensor | None, label: Tensor | None, context: Tensor | None = None
+    ) -> Tensor:
+        assert t is not None
+        n = self.timesteps_of(t)
+        answer: Tensor = self.unet.module()(
+            x, n, encoder_hidden_states=context, class_labels=label, return_dict=False
+        )[0]
+        return answer
+
+
+class TextModel(Model):
+    """A model that is asked with text: Prompt, or Unconditional, which is the empty text."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        unet: Deferred,
+        embeddings: Embeddings,
+        schedule: BetaTable,
+        prediction: Prediction,
+        shape: tuple[int, int, int],
+        defaults: SamplingDefaults,
+        sha256: str,
+    ) -> None:
+        super().__init__(
+            name=name,
+            network=TextNetwork(unet, schedule.timesteps),
+            schedule=schedule,
+            prediction=prediction,
+            shape=shape,
+            defaults=defaults,
+            sha256=sha256,
+        )
+        self.unet = unet
+        self.embeddings = embeddings
+        self.dtype = unet.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> TextModel:
+        """Move the weights, in place; other than those of networks trained here they are held in dtype."""
+        self.unet.to(device, dtype)
+        self.dtype = dtype
+        return self
+
+    def prepare(self, e: Expression) -> None:
+        """Have the texts of a run encoded before the network is needed."""
+        self.embeddings.prepare([self._text(condition) for condition in asked(e)])
+
+    def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        return self._answer(x, t, conditions, None)
+
+    def _answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition], label: Tensor | None) -> Tensor:
+        context = self.embeddings.rows([self._text(c) for c in conditions], x.device)  #  (N, L, D)
+        assert isinstance(self.network, TextNetwork)
+        return self.network.forward(x, t, label, context)
+
+    def _text(self, condition: Condition) -> str:
+        match condition:
+            case Prompt(text):
+                return text
+            case Unconditional():
+                return ""
+            case Label(index):
+                raise UsageError(f"{self.name} knows no classes such as {index}: ask it with a text")
+
+
+def asked(e: Expression) -> Iterator[Condition]:
+    """Every condition that an expression may ask the run's own model about, what guidance asks included."""
+    for node in e.walk():
+        against = node.against.walk() if isinstance(node, Guided) and node.scale != 1 else ()
+        for leaf in (node, *against):
+            if isinstance(leaf, Ask) and leaf.network is None:
+                yield leaf.condition
+
+
+def text_embeddings(
+    folder: Folder,
+    *,
+    device: torch.device | str,
+    width: int,
+    length: Callable[[Any], int],
+    masked: Callable[[nn.Module], bool],
+    clean: Callable[[str], str] = str,
+) -> Embeddings:
+    """The embeddings of the folder's text encoder, which is loaded when it is needed and dropped after.
+
+    length: how many tokens a text is padded or cut to, given the tokenizer. masked: whether padding is hidden
+    from the encoder.
+    """
+
+    def load() -> Encode:
+        tokenizer = load_tokenizer(folder)
+        encoder = load_network(folder, "text_encoder", device=device, dtype=torch.float32)
+        tokens = length(tokenizer)
+
+        def encode(texts: Sequence[str]) -> Tensor:
+            for text in texts:
+                if len(tokenizer(text).input_ids) > tokens:
+                    warnings.warn(f"the prompt is cut to {tokens} tokens: {text!r:.60}", stacklevel=2)
+            batch = tokenizer(
+                list(texts), padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
+            )
+            mask = batch.attention_mask.to(device) if masked(encoder) else None
+            with torch.inference_mode():
+                hidden: Tensor = encoder(batch.input_ids.to(device), attention_mask=mask)[0]
+            return hidden.float().cpu()
+
+        return encode
+
+    if not folder.has("text_encoder"):
+        return Embeddings(None, str, width=width, clean=clean)
+    check_network(folder, "text_encoder")
+    return Embeddings(load, lambda: weights_digest(folder.at("text_encoder")), width=width, clean=clean)
+
+
+def square(folder: Folder, config: dict[str, object]) -> int:
+    """The side of the pictures or latents that a UNet makes."""
+    size = config.get("sample_size")
+    if not isinstance(size, int) or size < 1:
+        raise SfumatoError(f"{folder.at('unet')}: sample_size is {size!r}, not the side of a square")
+    return size

@@ -1,0 +1,59 @@
+"""Networks that make a picture larger: what they are shown beside the state."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sfumato.core.frame import Beside, Condition
+from sfumato.core.noise import Noise
+from sfumato.core.prediction import Estimate, add_noise
+from sfumato.core.schedule import BetaTable
+from sfumato.errors import UsageError
+from sfumato.models.pretrained.text import TextModel
+
+
+class UpscalingModel(TextModel):
+    """A model that makes pictures larger: it is asked through `denoise_beside` (engine.Upscaler).
+
+    low_schedule: the schedule of the low-resolution picture's noise. low_t: how far it is noised by default.
+    """
+
+    low_schedule: BetaTable
+    low_t: float
+
+    @abstractmethod
+    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, Beside]:
+        """The first state (B, C, H, W), and low-resolution pictures (B, 3, h, w) in [-1, 1] noised up to t.
+
+        Both are drawn here, in the order of diffusers' own pipeline.
+        """
+
+    def fitting(self, side: int) -> UpscalingModel:  # noqa: ARG002
+        """This model for low-resolution pictures of side x side pixels."""
+        return self
+
+    def denoise_beside(
+        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], picture: Tensor, picture_t: Tensor
+    ) -> Estimate:
+        """The estimate of x0 from x (N, C, H, W) at t (N,), beside pictures noised to picture_t (N,)."""
+        n = (picture_t.double() * self.low_schedule.timesteps - 1).round().long()
+
+        def answer(x: Tensor) -> Tensor:
+            both = torch.cat([x, picture], dim=1)  #                        (N, C + 3, H, W)
+            return self._answer(both, t, conditions, n)
+
+        return self._estimate(x, t, answer)
+
+    def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:  # noqa: ARG002
+        raise UsageError(f"{self.name} makes pictures larger: give it one, or use it in a cascade")
+
+    def _noised(self, low: Tensor, noise: Noise, t: float | None) -> Beside:
+        """Pictures noised up to t with one draw of their own shape."""
+        level = self.low_schedule.level(self.low_t if t is None else t)
+        _, channels, height, width = low.shape
+        drawn = noise.of_shape((channels, height, width)).draw()
+        return Beside(picture=add_noise(low.to(self.device), drawn, level.alpha, level.sigma), t=level.t)

@@ -1,0 +1,378 @@
+"""Pretrained models against diffusers' own pipelines: equal weights, timesteps and seeds, equal pictures."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from torch import Tensor
+
+import sfumato as sf
+import tiny_pipelines as tiny
+from sfumato.core.noise import Noise
+from sfumato.core.views import View, make_view
+from sfumato.errors import UsageError
+from sfumato.models.cascade import Cascade, StageSettings, upscaled
+from sfumato.models.pretrained.stable_diffusion import LatentModel
+from sfumato.models.pretrained.text import TextModel
+from sfumato.models.pretrained.upscaling import UpscalingModel
+
+TOLERANCE = 1e-3
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def differences() -> dict[str, float]:
+    """The largest difference from diffusers of every case, in values of [-1, 1]."""
+    return {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SFUMATO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+def generator(seed: int = SEED) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def pictures_of(pipe: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """What a pipeline makes, (B, C, H, W) in [-1, 1]."""
+    pipe.set_progress_bar_config(disable=True)
+    kwargs |= {"output_type": "pt"} if "output_type" in inspect.signature(pipe.__call__).parameters else {}
+    return pipe(*args, generator=generator(), **kwargs).images
+
+
+def compare(differences: dict[str, float], name: str, ours: Tensor, theirs: Tensor) -> None:
+    assert ours.shape == theirs.shape
+    assert float(ours.std()) > 0.05  # a blank picture would equal a blank picture
+    differences[name] = float((ours - theirs).abs().max())
+    assert differences[name] <= TOLERANCE
+
+
+# ------------------------------------------------------------------------------------- unconditional UNets
+
+
+@pytest.fixture(scope="module")
+def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.unet2d(tmp_path_factory.mktemp("ddpm"))
+
+
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large"])
+@pytest.mark.parametrize("clip", [True, False])
+def test_ddpm_pipeline(tmp_path: Path, differences: dict[str, float], variance: str, clip: bool) -> None:
+    folder = tiny.unet2d(tmp_path, variance_type=variance, clip_sample=clip)
+    pipe = diffusers.DDPMPipeline.from_pretrained(folder)
+    theirs = pictures_of(pipe, num_inference_steps=10)
+    ours = sf.sample(sf.load(str(folder)), sf.unconditional(), seed=SEED, steps=10).x
+    compare(differences, f"DDPMPipeline, {variance}{', clipped' if clip else ''}", ours, 2 * theirs - 1)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5])
+@pytest.mark.parametrize("corrected", [False, True])
+def test_ddim_pipeline(ddpm: Path, differences: dict[str, float], eta: float, corrected: bool) -> None:
+    pipe = diffusers.DDIMPipeline.from_pretrained(ddpm)
+    theirs = pictures_of(pipe, num_inference_steps=10, eta=eta, use_clipped_model_output=corrected)
+    options = {"eta": eta, "direction": "clipped" if corrected else "raw"}
+    model = sf.load(str(ddpm))
+    ours = sf.sample(model, sf.unconditional(), seed=SEED, steps=10, solver="ddim", options=options).x
+    name = f"DDIMPipeline, eta {eta}{', use_clipped_model_output' if corrected else ''}"
+    compare(differences, name, ours, 2 * theirs - 1)
+
+
+def test_a_ddim_folder_is_sampled_as_its_pipeline_does_by_default(tmp_path: Path, ddpm: Path) -> None:
+    diffusers.DDIMPipeline.from_pretrained(ddpm).save_pretrained(tmp_path)
+    pipe = diffusers.DDIMPipeline.from_pretrained(tmp_path)
+    ours = sf.sample(sf.load(str(tmp_path)), sf.unconditional(), seed=SEED, steps=10).x
+    theirs = 2 * pictures_of(pipe, num_inference_steps=10) - 1
+    torch.testing.assert_close(ours, theirs, atol=TOLERANCE, rtol=0)
+
+
+def test_a_class_conditional_unet(tmp_path: Path, differences: dict[str, float]) -> None:
+    folder = tiny.unet2d(tmp_path, classes=5)
+    pipe = diffusers.DDPMPipeline.from_pretrained(folder)
+    scheduler, rng = pipe.scheduler, generator()
+    scheduler.set_timesteps(10)
+    x = torch.randn((1, 3, 16, 16), generator=rng)
+    with torch.no_grad():
+        for t in scheduler.timesteps:
+            x = scheduler.step(pipe.unet(x, t, torch.tensor([3])).sample, t, x, generator=rng).prev_sample
+    model = sf.load(str(folder))
+    compare(
+        differences,
+        "UNet2DModel by class",
+        sf.sample(model, sf.label(3), seed=SEED, steps=10).x,
+        x.clamp(-1, 1),
+    )
+    with pytest.raises(UsageError, match="ask for a class, guidance 1"):
+        sf.sample(model, sf.unconditional(), seed=SEED, steps=2)
+
+
+# -------------------------------------------------------------------------------------------- DeepFloyd IF
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Stages I, II and III: 16, 32 and 64 pixels."""
+    root = tmp_path_factory.mktemp("deepfloyd")
+    return [
+        tiny.deepfloyd(root / "one"),
+        tiny.deepfloyd(root / "two", size=32, upscales=True),
+        tiny.deepfloyd(root / "three", size=64, upscales=True),
+    ]
+
+
+def low_picture(size: int = 16) -> Tensor:
+    return torch.rand((1, 3, size, size), generator=generator(1)) * 1.6 - 0.8
+
+
+@pytest.mark.parametrize("guidance", [7.0, 1.0])
+def test_if_pipeline(stages: list[Path], differences: dict[str, float], guidance: float) -> None:
+    pipe = diffusers.IFPipeline.from_pretrained(stages[0])
+    theirs = pictures_of(
+        pipe, "A Rocket", num_inference_steps=10, guidance_scale=guidance, clean_caption=False
+    )
+    ours = sf.sample(sf.load(str(stages[0])), "A Rocket", seed=SEED, steps=10, guidance=guidance).x
+    compare(differences, f"IFPipeline, guidance {guidance:g}", ours, theirs.clamp(-1, 1))
+
+
+def test_if_pipeline_with_a_negative_prompt(stages: list[Path], differences: dict[str, float]) -> None:
+    pipe = diffusers.IFPipeline.from_pretrained(stages[0])
+    settings = {"num_inference_steps": 10, "guidance_scale": 5.0, "clean_caption": False}
+    theirs = pictures_of(pipe, "a rocket", negative_prompt="a cat", **settings)
+    what = sf.prompt("a rocket").guided(5, negative="a cat")
+    ours = sf.sample(sf.load(str(stages[0])), what, seed=SEED, steps=10).x
+    compare(differences, "IFPipeline, negative prompt", ours, theirs.clamp(-1, 1))
+
+
+@pytest.mark.parametrize("guidance", [7.0, 1.0])
+def test_if_img2img_pipeline(stages: list[Path], differences: dict[str, float], guidance: float) -> None:
+    pipe = diffusers.IFImg2ImgPipeline.from_pretrained(stages[0])
+    theirs = pictures_of(
+        pipe,
+        "a cat",
+        image=low_picture(),
+        strength=0.7,
+        num_inference_steps=10,
+        guidance_scale=guidance,
+        clean_caption=False,
+    )
+    edit = sf.translate(low_picture(), "a cat", strength=0.7)
+    ours = sf.sample(sf.load(str(stages[0])), edit, seed=SEED, steps=10, guidance=guidance).x
+    compare(differences, f"IFImg2ImgPipeline, guidance {guidance:g}", ours, theirs.clamp(-1, 1))
+
+
+@pytest.mark.parametrize(("guidance", "level"), [(4.0, 250), (7.0, 100), (1.0, 250)])
+def test_if_super_resolution_pipeline(
+    stages: list[Path], differences: dict[str, float], guidance: float, level: int
+) -> None:
+    pipe = diffusers.IFSuperResolutionPipeline.from_pretrained(stages[1])
+    theirs = pictures_of(
+        pipe,
+        "a cat",
+        image=low_picture(),
+        noise_level=level,
+        num_inference_steps=10,
+        guidance_scale=guidance,
+        clean_caption=False,
+    )
+    model = sf.load(str(stages[1]))
+    assert isinstance(model, UpscalingModel)
+    settings = StageSettings(steps=10, guidance=guidance, low_t=(level + 1) / 1000)
+    ours = upscaled(model, "a cat", low_picture(), Noise([SEED], model.shape), settings)
+    compare(
+        differences,
+        f"IFSuperResolutionPipeline, guidance {guidance:g}, noise level {level}",
+        ours,
+        theirs.clamp(-1, 1),
+    )
+
+
+def test_stage_one_and_two_share_a_generator_as_in_diffusers(
+    stages: list[Path], differences: dict[str, float]
+) -> None:
+    rng = generator()
+    settings = {"output_type": "pt", "generator": rng, "num_inference_steps": 5, "clean_caption": False}
+    pipes = [
+        diffusers.IFPipeline.from_pretrained(stages[0]),
+        diffusers.IFSuperResolutionPipeline.from_pretrained(stages[1]),
+    ]
+    for pipe in pipes:
+        pipe.set_progress_bar_config(disable=True)
+    small = pipes[0]("a cat", guidance_scale=7.0, **settings).images.clamp(-1, 1)
+    large = pipes[1]("a cat", image=small, guidance_scale=4.0, **settings).images
+    cascade = cascade_of(stages[:2])
+    ours = cascade.run("a cat", Noise([SEED], cascade.first.shape), settings=[StageSettings(steps=5)] * 2)
+    compare(differences, "cascade: stage I, one generator", ours[0], small)
+    compare(differences, "cascade: stage II, one generator", ours[1], large.clamp(-1, 1))
+
+
+# ----------------------------------------------------------------------------------------------- cascades
+
+
+def cascade_of(folders: list[Path]) -> Cascade:
+    first, *others = (sf.load(str(folder)) for folder in folders)
+    return Cascade(first, *(stage for stage in others if isinstance(stage, UpscalingModel)))
+
+
+class TurnedNoise(Noise):
+    """The same noise as it looks through a view."""
+
+    view: View = make_view("identity")
+
+    def draw(self) -> Tensor:
+        return self.view.forward(super().draw())
+
+
+@pytest.mark.parametrize(
+    ("view", "back"), [("flip", "flip"), ("rotate_cw", "rotate_ccw"), ("negate", "negate")]
+)
+def test_an_anagram_is_one_at_every_stage(stages: list[Path], view: str, back: str) -> None:
+    """The view of the output is the output of the viewed inputs: the readings change their places."""
+    cascade = cascade_of(stages)
+    settings = [StageSettings(steps=3, guidance=2.0)] * 3
+    noise, turned = Noise([SEED], (3, 16, 16)), TurnedNoise([SEED], (3, 16, 16))
+    turned.view = make_view(view)
+    upright = cascade.run(sf.anagram("a cat", "a dog", view=view), noise, settings=settings)
+    other = cascade.run(sf.anagram("a dog", "a cat", view=back), turned, settings=settings)
+    assert [x.shape[-1] for x in upright] == cascade.sizes == [16, 32, 64]
+    for ours, theirs in zip(upright, other, strict=True):
+        torch.testing.assert_close(turned.view.forward(ours), theirs, atol=TOLERANCE, rtol=0)
+        assert not torch.allclose(ours, theirs, atol=0.05)
+
+
+def test_a_cascade_stops_at_the_size_that_is_asked(stages: list[Path]) -> None:
+    cascade = cascade_of(stages)
+    made = cascade.run("a cat", Noise([1, 2], (3, 16, 16)), size=32, settings=[StageSettings(steps=2)] * 2)
+    assert [tuple(x.shape) for x in made] == [(2, 3, 16, 16), (2, 3, 32, 32)]
+    assert isinstance(cascade.first, TextModel)
+    assert cascade.first.unet.loaded
+    alone = cascade.run(
+        "a cat", Noise([2], (3, 16, 16)), size=32, settings=[StageSettings(steps=2)] * 2, one_at_a_time=True
+    )
+    assert not cascade.first.unet.loaded
+    torch.testing.assert_close(made[1][1:], alone[1], atol=TOLERANCE, rtol=0)
+    with pytest.raises(UsageError, match="makes 16, 32, 64 pixels, not 48"):
+        cascade.run("a cat", Noise([1], (3, 16, 16)), size=48)
+    with pytest.raises(UsageError, match="the stages of a cascade grow"):
+        Cascade(cascade.first, cascade.stages[1], cascade.stages[0])
+    with pytest.raises(UsageError, match="begins with a model that makes some"):
+        Cascade(cascade.stages[0])
+
+
+def test_stages_refuse_what_they_cannot_do(stages: list[Path]) -> None:
+    one, two = (sf.load(str(folder)) for folder in stages[:2])
+    assert isinstance(two, UpscalingModel)
+    noise, settings = Noise([0], two.shape), StageSettings(steps=1)
+    with pytest.raises(UsageError, match="makes pictures larger: give it one"):
+        sf.sample(two, "a cat", seed=0, steps=1)
+    with pytest.raises(UsageError, match="crops do not go with upscaling"):
+        upscaled(two, sf.crops("a cat"), low_picture(), noise, settings)
+    with pytest.raises(UsageError, match="of 3 channels, not 1"):
+        upscaled(two, "a cat", low_picture()[:, :1], noise, settings)
+    with pytest.raises(UsageError, match="knows no classes such as 3"):
+        sf.sample(one, sf.label(3), seed=0, steps=1)
+
+
+def test_the_latent_upscaler(tmp_path: Path, stages: list[Path], differences: dict[str, float]) -> None:
+    folder = tiny.latent_upscaler(tmp_path)
+    pipe = diffusers.StableDiffusionUpscalePipeline.from_pretrained(folder)
+    settings = {"num_inference_steps": 10, "guidance_scale": 6.0, "noise_level": 20}
+    theirs = pictures_of(pipe, "a cat", image=(low_picture() + 1) / 2, **settings)
+    model = sf.load(str(folder))
+    assert isinstance(model, UpscalingModel)
+    noise, how = Noise([SEED], model.shape), StageSettings(steps=10, guidance=6.0)
+    ours = upscaled(model, "a cat", low_picture(), noise, how)
+    compare(differences, "StableDiffusionUpscalePipeline, ddim, v-prediction", ours, 2 * theirs - 1)
+
+    cascade = Cascade(sf.load(str(stages[0])), model)
+    made = cascade.run("a cat", Noise([SEED], (3, 16, 16)), settings=[StageSettings(steps=2)] * 2)
+    assert [x.shape[-1] for x in made] == [16, 32]
+    with pytest.raises(UsageError, match="acts on pixels"):
+        upscaled(model, sf.anagram("a", "b", view="flip"), low_picture(), noise, how)
+
+
+# ---------------------------------------------------------------------------------------- Stable Diffusion
+
+
+@pytest.fixture(scope="module")
+def latent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.stable_diffusion(tmp_path_factory.mktemp("latent"))
+
+
+# solver, diffusers' scheduler, spacing, and what else makes the timesteps and the last level equal
+SCHEDULERS = [
+    ("ddim", diffusers.DDIMScheduler, "trailing", {"clip_sample": False, "set_alpha_to_one": True}),
+    ("dpm++2m", diffusers.DPMSolverMultistepScheduler, "trailing", {}),
+    ("euler", diffusers.EulerDiscreteScheduler, "leading", {"steps_offset": 0}),
+    ("unipc", diffusers.UniPCMultistepScheduler, "trailing", {}),
+]
+
+
+@pytest.mark.parametrize("case", SCHEDULERS, ids=[case[0] for case in SCHEDULERS])
+def test_stable_diffusion_pipelines(
+    latent: Path, differences: dict[str, float], case: tuple[str, Any, str, dict[str, bool]]
+) -> None:
+    solver, scheduler, spacing, changes = case
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(latent)
+    translate = diffusers.StableDiffusionImg2ImgPipeline(**pipe.components, requires_safety_checker=False)
+    # after both are made: their constructors set steps_offset to 1
+    pipe.scheduler = scheduler.from_config(pipe.scheduler.config, timestep_spacing=spacing, **changes)
+    translate.scheduler = scheduler.from_config(pipe.scheduler.config)
+    model, how = sf.load(str(latent)), {"seed": SEED, "solver": solver, "spacing": spacing, "steps": 10}
+    settings = {"num_inference_steps": 10, "guidance_scale": 7.5}
+
+    theirs = pictures_of(pipe, "a rocket", **settings)
+    ours = sf.sample(model, "a rocket", guidance=7.5, **how).x
+    compare(differences, f"StableDiffusionPipeline, {solver}", ours, 2 * theirs - 1)
+
+    picture = low_picture()
+    theirs = pictures_of(translate, "a rocket", image=(picture + 1) / 2, strength=0.6, **settings)
+    ours = sf.sample(model, sf.translate(picture, "a rocket", strength=0.6), guidance=7.5, **how).x
+    compare(differences, f"StableDiffusionImg2ImgPipeline, {solver}", ours, 2 * theirs - 1)
+
+
+def test_v_prediction(tmp_path: Path, differences: dict[str, float]) -> None:
+    folder = tiny.stable_diffusion(tmp_path, prediction="v_prediction")
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    pipe.scheduler = diffusers.DPMSolverMultistepScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="trailing"
+    )
+    theirs = pictures_of(pipe, "a cat", num_inference_steps=10, guidance_scale=4.0)
+    ours = sf.sample(sf.load(str(folder)), "a cat", seed=SEED, steps=10, guidance=4).x
+    compare(differences, "StableDiffusionPipeline, v-prediction, dpm++2m", ours, 2 * theirs - 1)
+
+
+def test_pixels_are_refused_in_latent_space_before_the_first_step(latent: Path) -> None:
+    model = sf.load(str(latent))
+    assert isinstance(model, LatentModel)
+    mask = torch.zeros(1, 1, 16, 16)
+    for what in (
+        sf.anagram("a", "b", view="flip"),
+        sf.hybrid(far="a", near="b"),
+        sf.inpaint(low_picture(), mask, "a"),
+        sf.panorama("a", size=(16, 16)),
+    ):
+        with pytest.raises(UsageError, match=r"acts on pixels and .* works on latents"):
+            sf.sample(model, what, seed=0)
+    assert not model.unet.loaded
+    made = sf.sample(model, sf.compose("a", "b", without=["c"]), seed=0, steps=2, count=2)
+    assert made.x.shape == (2, 3, 16, 16)
+
+
+# ---------------------------------------------------------------------------------------------- the table
+
+
+def test_the_table_of_differences(differences: dict[str, float], capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\n{'largest difference from diffusers ' + diffusers.__version__:64} float32")
+        for name, value in differences.items():
+            print(f"{name:64} {value:.1e}")
+    assert all(value <= TOLERANCE for value in differences.values())

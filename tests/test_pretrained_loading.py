@@ -1,0 +1,376 @@
+"""What is refused before it is loaded, what is encoded once, and what is fetched: one line each."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
+
+import huggingface_hub
+import pytest
+import sentencepiece
+import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from torch import nn
+
+import sfumato as sf
+import tiny_pipelines as tiny
+from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.models.pretrained import text
+from sfumato.models.pretrained.embeddings import cache_folder
+from sfumato.models.pretrained.loading import load_tokenizer, open_folder
+from sfumato.models.pretrained.safety import read_shapes
+from sfumato.models.pretrained.text import TextModel
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.unet2d(tmp_path_factory.mktemp("ddpm"))
+
+
+@pytest.fixture(scope="module")
+def deepfloyd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.deepfloyd(tmp_path_factory.mktemp("deepfloyd"))
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "cache"))
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def header(path: Path, edit: Callable[[dict[str, Any]], None], *, cut: int = 0) -> None:
+    """Rewrite the header of a safetensors file, the weights as they are."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    entries = json.loads(content[8 : 8 + length])
+    edit(entries)
+    new = json.dumps(entries).encode()
+    path.write_bytes(len(new).to_bytes(8, "little") + new + content[8 + length :][: -cut or None])
+
+
+def first(entries: dict[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = next(value for name, value in entries.items() if name != "__metadata__")
+    return entry
+
+
+def as_pickle(folder: Path) -> None:
+    weights = folder / "unet" / WEIGHTS
+    torch.save({"x": torch.zeros(1)}, weights.with_suffix(".bin"))
+    weights.unlink()
+
+
+def shards(folder: Path, *names: str) -> None:
+    (folder / "unet" / WEIGHTS).unlink()
+    index = folder / "unet" / f"{WEIGHTS}.index.json"
+    index.write_text(json.dumps({"weight_map": {str(i): name for i, name in enumerate(names)}}))
+
+
+# what is done to a good folder, the word that the refusal holds, the exit code
+DAMAGE: dict[str, tuple[Callable[[Path], object], str, int]] = {
+    "another class": (
+        lambda f: change(f / "model_index.json", _class_name="FluxPipeline"),
+        "holds a FluxPipeline; sfumato loads",
+        1,
+    ),
+    "a class of its own": (
+        lambda f: change(f / "model_index.json", unet=["evil", "EvilUNet"]),
+        "unet is a EvilUNet, which sfumato does not load",
+        1,
+    ),
+    "an index that is no index": (
+        lambda f: change(f / "model_index.json", unet=["x", 3]),
+        "not a library and a class",
+        1,
+    ),
+    "not JSON": (lambda f: (f / "model_index.json").write_text("{"), "is not JSON", 1),
+    "deep JSON": (lambda f: (f / "model_index.json").write_text("[" * 100_000), "is not JSON", 1),
+    "remote code": (
+        lambda f: change(f / "unet" / "config.json", auto_map={"AutoModel": "evil.py--Evil"}),
+        "code from a model is never run",
+        1,
+    ),
+    "absurd channels": (
+        lambda f: change(f / "unet" / "config.json", block_out_channels=[10**9, 10**9]),
+        r"block_out_channels = 1e\+09 is absurd",
+        1,
+    ),
+    "absurd pictures": (
+        lambda f: change(f / "unet" / "config.json", sample_size=100_000),
+        "sample_size = 100000 is absurd",
+        1,
+    ),
+    "absurd depth": (
+        lambda f: change(f / "unet" / "config.json", layers_per_block=100_000),
+        "layers_per_block = 100000 is absurd",
+        1,
+    ),
+    "more channels than the weights": (
+        lambda f: change(f / "unet" / "config.json", block_out_channels=[80_000, 160_000]),
+        "by config.json",
+        1,
+    ),
+    "more classes than the weights": (
+        lambda f: change(f / "unet" / "config.json", num_class_embeds=900_000),
+        "its files hold",
+        1,
+    ),
+    "an unknown schedule": (
+        lambda f: change(f / "scheduler" / "scheduler_config.json", beta_schedule="sigmoid"),
+        "the schedule 'sigmoid'",
+        1,
+    ),
+    "an unknown prediction": (
+        lambda f: change(f / "scheduler" / "scheduler_config.json", prediction_type="score"),
+        "the prediction type 'score'",
+        1,
+    ),
+    "an unknown variance": (
+        lambda f: change(f / "scheduler" / "scheduler_config.json", variance_type="fixed_large_log"),
+        "the variance 'fixed_large_log'",
+        1,
+    ),
+    "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "there is no .*scheduler_config.json", 3),
+    "no weights": (lambda f: (f / "unet" / WEIGHTS).unlink(), "no safetensors weights", 3),
+    "a pickle": (as_pickle, "as a pickle, which can run code", 1),
+    "a shard that is missing": (lambda f: shards(f, "a.safetensors"), "a.safetensors is missing", 3),
+    "a shard elsewhere": (lambda f: shards(f, "../a.safetensors"), "no safetensors file beside it", 1),
+    "weights cut short": (
+        lambda f: header(f / "unet" / WEIGHTS, lambda entries: None, cut=100),
+        "bytes of weights, its header says",
+        1,
+    ),
+    "almost nothing": (lambda f: (f / "unet" / WEIGHTS).write_bytes(b"\x10"), "is cut short", 1),
+    "a header without end": (
+        lambda f: (f / "unet" / WEIGHTS).write_bytes((2**62).to_bytes(8, "little") + b"{}"),
+        "its header would have",
+        1,
+    ),
+    "a shape that lies": (
+        lambda f: header(f / "unet" / WEIGHTS, lambda e: first(e).update(shape=[10**6, 10**6])),
+        "lies about its tensors",
+        1,
+    ),
+    "offsets that lie": (
+        lambda f: header(f / "unet" / WEIGHTS, lambda e: first(e).update(data_offsets=[-8, 10**12])),
+        "lies about its tensors",
+        1,
+    ),
+    "a tensor twice": (
+        lambda f: header(f / "unet" / WEIGHTS, lambda e: e.update(again=first(e))),
+        "overlap or leave gaps",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_or_hostile_folder_is_one_line(name: str, ddpm: Path, tmp_path: Path) -> None:
+    damage, message, code = DAMAGE[name]
+    folder = shutil.copytree(ddpm, tmp_path / "model")
+    damage(folder)
+    with pytest.raises(SfumatoError, match=message) as caught:
+        sf.load(str(folder))
+    assert caught.value.exit_code == code
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_is_exit_code_3() -> None:
+    with pytest.raises(ModelUnavailableError, match=r"no model 'nowhere'.*model_index.json") as caught:
+        sf.load("nowhere")
+    assert caught.value.exit_code == 3
+
+
+def test_float16_is_refused_on_a_cpu(ddpm: Path, deepfloyd: Path) -> None:
+    for folder in (ddpm, deepfloyd):
+        with pytest.raises(UsageError, match="float16 on a CPU overflows"):
+            sf.load(str(folder), dtype=torch.float16)
+
+
+def test_the_headers_of_true_files_are_read(ddpm: Path) -> None:
+    shapes = read_shapes(ddpm / "unet" / WEIGHTS)
+    assert shapes["conv_in.weight"] == (8, 3, 3, 3)
+
+
+def test_a_pretrained_network_is_not_saved_anew(ddpm: Path, tmp_path: Path) -> None:
+    from sfumato.models.model import save_model
+
+    with pytest.raises(UsageError, match="kept in the folder that it came in"):
+        save_model(sf.load(str(ddpm)), tmp_path / "out")
+
+
+# ----------------------------------------------------------------------------------------------- embeddings
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The networks that come into memory, in order; the text encoder must be gone when the UNet comes."""
+    order: list[str] = []
+    alive: list[weakref.ref[nn.Module]] = []
+    true = text.load_network
+
+    def load(folder: Any, component: str, **kwargs: Any) -> nn.Module:
+        gc.collect()
+        if component == "unet":
+            assert not [ref for ref in alive if ref() is not None]
+        module = true(folder, component, **kwargs)
+        order.append(component)
+        if component == "text_encoder":
+            alive.append(weakref.ref(module))
+        return module
+
+    monkeypatch.setattr(text, "load_network", load)
+    return order
+
+
+def text_model(folder: Path) -> TextModel:
+    model = sf.load(str(folder))
+    assert isinstance(model, TextModel)
+    return model
+
+
+def test_texts_are_encoded_once_and_before_the_unet(deepfloyd: Path, loaded: list[str]) -> None:
+    what = sf.anagram("a cat", "a dog", view="flip").guided(3, negative="a bird")
+    made = sf.sample(text_model(deepfloyd), what, seed=0, steps=2).x
+    assert loaded == ["text_encoder", "unet"]
+    again = sf.sample(text_model(deepfloyd), what, seed=0, steps=2).x
+    assert loaded == ["text_encoder", "unet", "unet"]  # from the cache on disk
+    assert torch.equal(made, again)
+    sf.sample(text_model(deepfloyd), "A DOG ", seed=0, steps=1, guidance=1)  # cleaned, it is known
+    assert loaded.count("text_encoder") == 1
+
+
+def test_guidance_that_ends_early_does_not_bring_the_encoder_back(deepfloyd: Path, loaded: list[str]) -> None:
+    what = sf.prompt("a cat").guided(3, between=(0.0, 0.5))  # the empty text is first asked half-way
+    sf.sample(text_model(deepfloyd), what, seed=0, steps=4)
+    assert loaded == ["text_encoder", "unet"]
+
+
+def test_a_damaged_cache_is_encoded_again(deepfloyd: Path, loaded: list[str]) -> None:
+    text_model(deepfloyd).embeddings.prepare(["a cat"])
+    (kept,) = cache_folder().rglob("*.safetensors")
+    kept.write_bytes(b"damaged")
+    text_model(deepfloyd).embeddings.prepare(["a cat"])
+    assert loaded == ["text_encoder", "text_encoder"]
+
+
+def test_embeddings_travel_as_a_file_and_replace_the_encoder(
+    deepfloyd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = text_model(deepfloyd)
+    made = sf.sample(model, "a cat", seed=0, steps=2).x
+    file = model.embeddings.export(tmp_path / "prompts.safetensors", ["a cat", ""])
+
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "empty"))
+    bare = shutil.copytree(deepfloyd, tmp_path / "bare")
+    shutil.rmtree(bare / "text_encoder")
+    other = text_model(bare)
+    with pytest.raises(ModelUnavailableError, match="no text encoder and no embedding of"):
+        sf.sample(other, "a cat", seed=0, steps=2)
+    assert other.embeddings.read(file) == ["a cat", ""]
+    assert torch.equal(sf.sample(other, "a cat", seed=0, steps=2).x, made)
+    with pytest.raises(ModelUnavailableError, match="no embedding of 'a dog'"):
+        sf.sample(other, "a dog", seed=0, steps=2)
+
+
+def test_embeddings_of_another_encoder_are_refused(deepfloyd: Path, tmp_path: Path) -> None:
+    file = text_model(deepfloyd).embeddings.export(tmp_path / "prompts.safetensors", ["a cat"])
+    model = text_model(tiny.stable_diffusion(tmp_path / "latent"))
+    with pytest.raises(UsageError, match="encoded by another text encoder"):
+        model.embeddings.read(file)
+    with pytest.raises(UsageError, match="cannot be read as embeddings"):
+        model.embeddings.read(tmp_path / "nowhere.safetensors")
+    with pytest.raises(UsageError, match="holds no embeddings that sfumato wrote"):
+        model.embeddings.read(deepfloyd / "unet" / WEIGHTS)
+
+
+def test_the_sentencepiece_tokenizer_that_deepfloyd_ships(deepfloyd: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(deepfloyd, tmp_path / "model")
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    corpus = [f"a {animal} and a {thing}" for animal in ("cat", "dog") for thing in ("rocket", "campfire")]
+    stem = folder / "tokenizer" / "spiece"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(corpus),
+        model_prefix=str(stem),
+        vocab_size=30,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    pieces = sentencepiece.SentencePieceProcessor(f"{stem}.model")
+    tokenizer = load_tokenizer(open_folder(folder))
+    for words in ("a cat", "a dog and a campfire"):
+        assert tokenizer(words).input_ids == [*pieces.encode(words), 1]
+    text_model(folder).embeddings.prepare(["a cat"])
+
+
+def test_a_text_that_is_too_long_is_cut_with_a_word(deepfloyd: Path) -> None:
+    with pytest.warns(UserWarning, match="the prompt is cut to 77 tokens"):
+        text_model(deepfloyd).embeddings.prepare(["a cat " * 40])
+
+
+# --------------------------------------------------------------------------------------------------- hub
+
+
+ANSWER: Any = MagicMock()  # of a server; the errors of the hub carry one
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            GatedRepoError("no\nno", response=ANSWER),
+            "accept its licence at .*IF-I-M-v1.0.*hf auth login",
+        ),
+        (RepositoryNotFoundError("no", response=ANSWER), "the hub shows no DeepFloyd/IF-I-M-v1.0"),
+        (RevisionNotFoundError("no", response=ANSWER), "has no revision"),
+        (OSError("no route\nat all"), r"cannot be fetched \(no route\)"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line_and_exit_code_3(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", MagicMock(side_effect=error))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(ModelUnavailableError, match=message) as caught:
+        sf.load("deepfloyd-m")
+    assert caught.value.exit_code == 3
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["argument", "environment"])
+def test_offline_makes_no_connection(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    import socket
+
+    connect = MagicMock(side_effect=AssertionError("a connection was made"))
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if way == "environment" else "0")
+    with pytest.raises(ModelUnavailableError, match="not in the local cache, and this run is offline"):
+        sf.load("somebody/no-such-model", offline=way == "argument")
+
+
+def test_a_pinned_revision_and_no_pickles_are_asked_for(monkeypatch: pytest.MonkeyPatch, ddpm: Path) -> None:
+    asked: dict[str, Any] = {}
+
+    def fetch(repository: str, **kwargs: Any) -> str:
+        asked.update(kwargs, repository=repository)
+        return str(ddpm)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert sf.load("google/ddpm-cifar10-32@abc123").shape == (3, 16, 16)
+    assert (asked["repository"], asked["revision"]) == ("google/ddpm-cifar10-32", "abc123")
+    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in asked["allow_patterns"])

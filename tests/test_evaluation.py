@@ -201,7 +201,7 @@ def test_a_model_draws_the_classes_that_are_asked_for_in_order():
 
 
 def test_a_model_without_ten_classes_is_refused():
-    with pytest.raises(UsageError, match="ideal has no classes; digits are judged by ten"):
+    with pytest.raises(UsageError, match="ideal draws no digits on demand: its classes are not 0 to 9"):
         sampled(ideal(None))
 
 

@@ -210,9 +210,7 @@ def run_together(
     engine = Engine(model, networks, max_rows=max_rows)
     with torch.inference_mode():
         made = engine.run(*(prepare(recipe, model, given, on_step=on_step) for recipe, given in jobs))
-    return [
-        Pictures(x.clamp(-1, 1).float().cpu(), recipe) for x, (recipe, _) in zip(made, jobs, strict=True)
-    ]
+    return [Pictures(x.clamp(-1, 1).float().cpu(), recipe) for x, (recipe, _) in zip(made, jobs, strict=True)]
 
 
 def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | None = None) -> Asking:

@@ -5,7 +5,7 @@ answers (N, 1, 28, 28) in [-1, 1], picture i being of class labels[i].
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -15,17 +15,19 @@ import torch
 from torch import Tensor
 
 from sfumato.core.expression import label
+from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.models.model import Model
 from sfumato.models.store import read_folder
-from sfumato.sampling import sample
+from sfumato.sampling import MAX_ROWS, sample
 
 Draw = Callable[[Tensor, int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "digit-classifier"
 ROWS = 500
+DIGITS = tuple("0123456789")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,31 +111,42 @@ def sampled(
     *,
     steps: int | None = None,
     solver: str | None = None,
+    options: Mapping[str, float | str] | None = None,
     spacing: str | None = None,
     guidance: float | None = None,
+    max_rows: int = MAX_ROWS,
+    on_progress: Callable[[float, int], None] | None = None,
 ) -> Draw:
     """Draws from a model that knows the digits as classes; what is left out is the model's default.
 
-    Picture i has the noise of seed + i, whatever its class.
+    Picture i has the noise of seed + i, whatever its class. on_progress hears (digits done, digits in all).
 
     Raises:
-        UsageError: the model has not ten classes.
+        UsageError: the model's classes are not the ten digits.
     """
-    if model.classes != 10:
-        raise UsageError(f"{model.name} has {model.classes or 'no'} classes; digits are judged by ten")
+    if model.class_names != DIGITS:
+        raise UsageError(f"{model.name} draws no digits on demand: its classes are not 0 to 9")
 
     def draw(labels: Tensor, seed: int) -> Tensor:
         pictures = torch.empty(len(labels), *model.shape)
         for start, stop in _runs(labels):
+
+            def on_step(step: Step, start: int = start, stop: int = stop) -> None:
+                if on_progress is not None:
+                    on_progress(start + (stop - start) * (step.index + 1) / step.total, len(labels))
+
             made = sample(
                 model,
                 label(int(labels[start])),
-                seed=seed + start,
+                seed=(seed + start) % 2**64,
                 count=stop - start,
                 steps=steps,
                 solver=solver,
+                options=options,
                 spacing=spacing,
                 guidance=guidance,
+                max_rows=max_rows,
+                on_step=on_step,
             )
             pictures[start:stop] = made.x
         return pictures

@@ -239,6 +239,7 @@ _ROWS = (
         learning_rate=LearningRate(peak=4e-3, warmup=300, decay="cosine"),
         clip=1.0,
         ema=PowerFunction(width=0.05),
+        sampling=SamplingDefaults(steps=10, solver="dpm++2m", guidance=1.5),
     ),
 )
 

@@ -200,10 +200,23 @@ def test_the_momentum_of_projected_guidance_averages_over_steps() -> None:
     x = picture(17)
     projection = Projected(parallel=1, momentum=-0.5)
     memory: dict[object, object] = {}
-    c, u = value(prompt("a"), x), value(unconditional(), x)
     e = prompt("a").guided(2, projection=projection)
-    torch.testing.assert_close(value(e, x, memory=memory), c + (c - u), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(value(e, x, memory=memory), c + 0.5 * (c - u), atol=1e-5, rtol=1e-5)
+    c, u = value(prompt("a"), x), value(unconditional(), x)
+    for _ in range(2):  # asked twice at one level, the mean moves once
+        torch.testing.assert_close(value(e, x, memory=memory), c + (c - u), atol=1e-5, rtol=1e-5)
+    below = Level(t=0.4, alpha=0.8, sigma=0.6)
+    c2, u2 = value(prompt("a"), x, now=below), value(unconditional(), x, now=below)
+    expected = c2 + (c2 - u2) - 0.5 * (c - u)
+    torch.testing.assert_close(value(e, x, now=below, memory=memory), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_guidance_more_than_four_deep_is_refused_in_recipes() -> None:
+    e = prompt("a")
+    for _ in range(4):
+        e = e.guided(2)
+    assert from_json(to_json(e), {}) == e
+    with pytest.raises(UsageError, match="at most 4 levels deep"):
+        from_json(to_json(e.guided(2)), {})
 
 
 def test_clipping_and_dynamic_thresholding() -> None:

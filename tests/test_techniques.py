@@ -13,18 +13,19 @@ from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import BetaTable, Flow, Schedule
 from sfumato.core.views import make_view
 from sfumato.errors import UsageError
-from sfumato.models.model import SamplingDefaults
+from sfumato.models.model import Model, SamplingDefaults
+from sfumato.recipe import parse_recipe
 from sfumato.sampling import make_recipe, run
-from sfumato.study import blur_denoised, noised, one_step_denoised, psnr
+from sfumato.study import blur_denoised, iteratively_denoised, noised, one_step_denoised, psnr
 from sfumato.techniques import Edit
 from toys import Toy
 
 
-class ToyModel:
-    """What `run` asks of a Model, over a toy network."""
+class ToyModel(Model):
+    """A Model over a toy network."""
 
-    device = torch.device("cpu")
-    sha256 = None
+    device = torch.device("cpu")  # type: ignore[assignment]
+    sha256 = None  # type: ignore[assignment]
 
     def __init__(self, denoiser: object | None = None, schedule: Schedule | None = None) -> None:
         self.name = "toy"
@@ -297,3 +298,97 @@ def test_a_view_that_a_user_brings_is_sampled_and_named_in_the_recipe() -> None:
     assert "shift" in str(made.recipe.expression)
     with pytest.raises(UsageError, match="shift"):
         run(made.recipe, model)
+
+
+def test_a_name_stands_for_one_view() -> None:
+    def roll(n: int, name: str) -> sf.LinearView:
+        return sf.LinearView(lambda x: x.roll(n, -1), lambda x: x.roll(-n, -1), name)
+
+    model = ToyModel()
+    with pytest.raises(UsageError, match="two different views or filters are named 'roll'"):
+        sf.sample(model, sf.anagram("a", "b", "c", view=[roll(1, "roll"), roll(2, "roll")]))
+    with pytest.raises(UsageError, match="'flip' is the name of a view of sfumato's own"):
+        sf.sample(model, sf.anagram("a", "b", view=roll(1, "flip")))
+
+
+def test_a_permutation_that_a_user_brings_has_a_short_name() -> None:
+    turn = sf.PixelMap(torch.arange(256).flip(0).view(16, 16))
+    made = sf.sample(
+        ToyModel(Memory(a=picture(1), b=picture(1))), sf.anagram("a", "b", view=turn), guidance=1
+    )
+    torch.testing.assert_close(made.x[0], (picture(1) + picture(1).flip(-1, -2)) / 2, atol=1e-4, rtol=0)
+    assert len(made.recipe.model_dump_json()) < 2000
+
+
+def test_a_mask_that_is_the_rest_of_another_is_kept_so() -> None:
+    rest = Edit(expression=sf.prompt("a"), mask=~sf.Mask(MASK)).mask
+    assert rest == sf.Mask(1 - MASK)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 20])
+@pytest.mark.parametrize("t", [0.01, 0.35, 0.9, 1.0])
+def test_iterative_denoising_takes_its_steps_from_the_noise_on(t: float, steps: int) -> None:
+    _, seen = iteratively_denoised(ToyModel(), picture(1)[None], t, "a", steps=steps)
+    assert seen[0].t == t
+    assert len(seen) == min(steps, round(t * 1000))
+
+
+def test_stochastic_denoising_draws_other_noise_than_the_picture_has() -> None:
+    drawn = []
+    toy, p, level = ToyModel(), torch.zeros(1, 3, 16, 16), BetaTable("linear").level(0.5)
+
+    class Zero:
+        def denoise(self, x: torch.Tensor, t: torch.Tensor, conditions: list[Condition]) -> Estimate:  # noqa: ARG002
+            drawn.append(x)
+            return Estimate(x0=torch.zeros_like(x))
+
+    toy.toy = Zero()
+    x = noised(toy.schedule, p, 0.5, seed=3)
+    iteratively_denoised(toy, x, 0.5, "a", steps=10, solver="ddpm", seed=3)
+    added = drawn[1] - drawn[0] * (drawn[1] * drawn[0]).sum() / drawn[0].square().sum()
+    assert abs(float((added * x).sum() / (added.norm() * x.norm()))) < 1e-4
+    share = float((drawn[1] * drawn[0]).sum() / (drawn[0].norm() * drawn[1].norm()))
+    assert 0.5 < share < 0.999  # not the very noise again, which would give 1
+    assert float(drawn[1].std()) < level.sigma * 1.1
+
+
+def test_parts_are_sampled_nowhere() -> None:
+    for study in (one_step_denoised, iteratively_denoised):
+        with pytest.raises(UsageError, match="do not sum to the identity"):
+            study(ToyModel(), picture(1)[None], 0.5, sf.prompt("a").low_pass(2))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keep": "ab"}, "keep and mask go together"),
+        ({"size": (-16, 16)}, "size"),
+        ({"size": (10**9, 16)}, "size"),
+    ],
+)
+def test_a_recipe_with_fields_that_mean_nothing_is_refused(change: dict[str, object], message: str) -> None:
+    recipe, _ = make_recipe(ToyModel(), "a", seed=1)
+    with pytest.raises(UsageError, match=message):
+        parse_recipe(recipe.plain() | change)
+
+
+def test_another_picture_than_the_recipes_is_refused() -> None:
+    model = ToyModel()
+    recipe, _ = make_recipe(model, sf.translate(picture(1), "a"), seed=1)
+    assert recipe.start is not None
+    with pytest.raises(UsageError, match="another one than the recipe's"):
+        run(recipe, model, {recipe.start: picture(2)[None]})
+
+
+def test_options_of_solvers_go_through_recipes() -> None:
+    made = sf.sample(ToyModel(), "a", solver="unipc", options={"order": 3}, seed=0)
+    assert made.x.isfinite().all()
+    with pytest.raises(UsageError, match="eta"):
+        sf.sample(ToyModel(), "a", solver="ddim", options={"eta": "half"})
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (2, 3, 16, 16), (3, 0, 16)])
+def test_a_picture_is_one_picture(shape: tuple[int, ...]) -> None:
+    for make in (sf.known, lambda p: sf.translate(p, "a"), lambda p: sf.inpaint(p, MASK, "a")):
+        with pytest.raises(UsageError, match="a picture has the shape"):
+            make(torch.zeros(shape))

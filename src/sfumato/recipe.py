@@ -8,16 +8,19 @@ they came, so that they can be read again and checked.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sfumato.errors import UsageError
 
 MAX_RECIPE_BYTES = 1_000_000
+Side = Annotated[int, Field(ge=1, le=8192)]
 
 
 class InputFile(BaseModel):
@@ -49,10 +52,16 @@ class Recipe(BaseModel):
     mask: str | None = None  #                          ... outside this mask
     jump: int = Field(default=10, ge=1, le=1000)
     repeats: int = Field(default=1, ge=1, le=100)
-    size: tuple[int, int]  #                            (H, W)
+    size: tuple[Side, Side]  #                          (H, W)
     seed: int = Field(ge=0, le=2**64 - 1)
     count: int = Field(default=1, ge=1, le=100_000)
     inputs: dict[str, InputFile] = {}
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Recipe:
+        if (self.keep is None) != (self.mask is None):
+            raise ValueError("keep and mask go together: the pixels of one stay outside the other")
+        return self
 
     @property
     def seeds(self) -> list[int]:
@@ -64,8 +73,8 @@ class Recipe(BaseModel):
         return self.model_copy(update={"seed": self.seeds[i], "count": 1})
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as JSON-able data, without what is left at its default."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+        """The recipe as JSON-able data, also what is the default of today."""
+        return self.model_dump(mode="json", exclude_none=True)
 
     def prompts(self) -> list[str]:
         """What is asked, in the order of reading, each once."""
@@ -77,7 +86,7 @@ class Recipe(BaseModel):
         settings: dict[str, object] = {
             "Steps": self.steps,
             "Sampler": self.solver,
-            "CFG scale": next(_guidance(self.expression), 1),
+            "CFG scale": next(_guidance(self.expression), "by noise level"),
             "Seed": self.seed,
             "Size": f"{self.size[1]}x{self.size[0]}",
             "Model": self.model,
@@ -87,10 +96,10 @@ class Recipe(BaseModel):
         lines = [" | ".join(self.prompts()) or "unconditional"]
         if negative:
             lines.append(f"Negative prompt: {' | '.join(negative)}")
-        from sfumato import __version__
-
         lines.append(
-            ", ".join(f"{k}: {v}" for k, v in (settings | {"Version": f"sfumato {__version__}"}).items())
+            ", ".join(
+                f"{k}: {v}" for k, v in (settings | {"Version": f"sfumato {version('sfumato')}"}).items()
+            )
         )
         return "\n".join(lines)
 
@@ -129,7 +138,7 @@ def first_error(error: ValidationError) -> str:
     """The first complaint of pydantic, in one line."""
     first = error.errors(include_url=False, include_context=False)[0]
     where = ".".join(str(part) for part in first["loc"])
-    given = "" if first["type"] == "missing" else f" (given: {first['input']!r:.60})"
+    given = "" if first["type"] == "missing" else f" (given: {reprlib.repr(first['input'])})"
     return f"{where}: {first['msg']}{given}" if where else first["msg"]
 
 

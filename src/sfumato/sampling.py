@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.core.crops import Crops
 from sfumato.core.engine import Asking, Denoiser, Engine
 from sfumato.core.expression import Expression, Filtered, Known, Seen, as_expression
-from sfumato.core.filters import Filter, Mask
+from sfumato.core.filters import FILTERS, Filter, Mask
 from sfumato.core.guidance import Scale
 from sfumato.core.invariant import check_whole
 from sfumato.core.noise import Noise
@@ -23,11 +23,9 @@ from sfumato.core.path import make_path, zigzag
 from sfumato.core.prediction import add_noise
 from sfumato.core.sampler import Draw, KnownRegion, OnStep, sampler
 from sfumato.core.solvers import make_solver
-from sfumato.core.views import View
+from sfumato.core.views import VIEWS, LinearView, View
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
-from sfumato.models.pretrained.stable_diffusion import LatentModel
-from sfumato.models.pretrained.text import TextModel
 from sfumato.pictures import grid, save_picture
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import InputFile, Recipe, parse_recipe
@@ -176,10 +174,19 @@ def _inputs(edit: Edit, e: Expression) -> dict[str, Tensor | View | Filter]:
             case Filtered(_, Mask() as mask):
                 inputs[mask.sha256] = mask.tensor
             case Filtered(_, band):
-                inputs[str(band)] = band
+                _hold(inputs, band, FILTERS)
             case Seen(_, view):
-                inputs[str(view)] = view
+                _hold(inputs, view, VIEWS)
     return inputs
+
+
+def _hold(inputs: dict[str, Tensor | View | Filter], held: View | Filter, own: Mapping[str, object]) -> None:
+    """Keep a view or filter under its name; a name stands for one thing."""
+    name = str(held)
+    if isinstance(held, LinearView) and name.partition(":")[0] in own:
+        raise UsageError(f"{name!r} is the name of a view of sfumato's own: give yours another")
+    if inputs.setdefault(name, held) != held:
+        raise UsageError(f"two different views or filters are named {name!r}: give each its own name")
 
 
 def run(
@@ -216,19 +223,16 @@ def run_together(
 def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | None = None) -> Asking:
     """The sampler of a recipe, checked and ready for an engine; UsageError before the first step."""
     expression = from_json(recipe.expression, inputs)
-    shape = (model.shape[0], *recipe.size)
     native = (model.shape[1], model.shape[2])
     if recipe.size != native and not any(isinstance(node, Crops) for node in expression.walk()):
         raise UsageError(
             f"{model.name} makes {native[1]} x {native[0]} pictures, not "
             f"{recipe.size[1]} x {recipe.size[0]}: larger canvases go by crops (panorama)"
         )
-    if isinstance(model, LatentModel):
-        model.check(expression)
-        shape, native = model.state_shape, model.state_shape[1:]
+    model.check(expression)
+    shape, native = model.state(recipe.size), model.state_shape[1:]
     check_whole(expression, shape, native=native)
-    if isinstance(model, TextModel):
-        model.prepare(expression)
+    model.prepare(expression)
     path = make_path(model.schedule, recipe.steps, spacing=recipe.spacing, strength=recipe.strength)
     if recipe.repeats > 1:
         path = zigzag(path, jump=recipe.jump, repeats=recipe.repeats)
@@ -242,15 +246,14 @@ def prepare(recipe: Recipe, model: Model, inputs: Inputs, *, on_step: OnStep | N
         solver=solver,
         draw=noise.draw,
         native=native,
-        constraint=_constraint(recipe, inputs, model.device),
+        constraint=_constraint(recipe, model, inputs),
         on_step=on_step,
     )
-    return _decoded(asking, model) if isinstance(model, LatentModel) else asking
+    return _decoded(asking, model)
 
 
-def _decoded(asking: Asking, model: LatentModel) -> Asking:
-    latent = yield from asking
-    return model.decode(latent)
+def _decoded(asking: Asking, model: Model) -> Asking:
+    return model.decode((yield from asking))
 
 
 def _first(recipe: Recipe, model: Model, inputs: Inputs, path: Sequence[float], draw: Draw) -> Tensor:
@@ -261,18 +264,24 @@ def _first(recipe: Recipe, model: Model, inputs: Inputs, path: Sequence[float], 
             raise UsageError("a strength below 1 needs a picture to start from")
         # Noise alone, with the variance that a picture of unit variance would have here.
         return draw() * math.hypot(level.alpha, level.sigma)
-    start, shape = input_picture(inputs, recipe.start).to(model.device), (model.shape[0], *recipe.size)
-    if start.shape[1:] != shape:
+    start = _fitting("start", recipe.start, recipe, model, inputs)
+    return add_noise(model.encode(start, draw), draw(), level.alpha, level.sigma)
+
+
+def _fitting(role: str, sha256: str, recipe: Recipe, model: Model, inputs: Inputs) -> Tensor:
+    """An input picture, (1, C, H, W) on the model's device, of the run's size."""
+    picture, shape = input_picture(inputs, sha256).to(model.device), (1, model.shape[0], *recipe.size)
+    if picture.shape != shape:
         raise UsageError(
-            f"the start picture has {start.shape[-1]} x {start.shape[-2]} pixels and {start.shape[-3]} "
-            f"channels, the run {shape[2]} x {shape[1]} and {shape[0]}: resize it"
+            f"the {role} picture has {picture.shape[-1]} x {picture.shape[-2]} pixels and "
+            f"{picture.shape[-3]} channels, the run {shape[3]} x {shape[2]} and {shape[1]}: resize it"
         )
-    start = model.encode(start, draw) if isinstance(model, LatentModel) else start
-    return add_noise(start, draw(), level.alpha, level.sigma)
+    return picture
 
 
-def _constraint(recipe: Recipe, inputs: Inputs, device: torch.device) -> KnownRegion | None:
+def _constraint(recipe: Recipe, model: Model, inputs: Inputs) -> KnownRegion | None:
     if recipe.keep is None or recipe.mask is None:
         return None
     mask = Mask(input_picture(inputs, recipe.mask)).weights(*recipe.size)
-    return KnownRegion(input_picture(inputs, recipe.keep).to(device), mask.to(device))
+    keep = _fitting("kept", recipe.keep, recipe, model, inputs)
+    return KnownRegion(keep, mask.to(model.device))

@@ -16,8 +16,9 @@ from sfumato.core.engine import Engine
 from sfumato.core.expression import Expression, as_expression
 from sfumato.core.filters import LowPass
 from sfumato.core.frame import Frame
+from sfumato.core.invariant import check_whole
 from sfumato.core.noise import Noise
-from sfumato.core.path import make_path
+from sfumato.core.path import even_path
 from sfumato.core.prediction import add_noise
 from sfumato.core.sampler import Step, evaluate, sampler
 from sfumato.core.schedule import Schedule
@@ -57,7 +58,7 @@ def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str)
     """The network's estimate of x0 from one look at x_t (Ho et al. 2020, eq. 15)."""
     frame = Frame(x=x.to(model.device), now=model.schedule.level(t), native=(model.shape[1], model.shape[2]))
     with torch.inference_mode():
-        asking = evaluate(as_expression(what), frame)
+        asking = evaluate(_whole(model, what), frame)
         engine = Engine(model)
         try:
             queries = next(asking)
@@ -70,16 +71,27 @@ def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str)
 
 
 def iteratively_denoised(
-    model: Model, x: Tensor, t: float, what: Expression | str, *, steps: int = 20, solver: str = "ddim"
+    model: Model,
+    x: Tensor,
+    t: float,
+    what: Expression | str,
+    *,
+    steps: int = 20,
+    solver: str = "ddim",
+    seed: int = 0,
 ) -> tuple[Tensor, list[Step]]:
-    """Denoise x_t in `steps` strided steps; returns the picture and what each step saw."""
-    path = make_path(model.schedule, max(1, round(steps / t)), strength=t)
+    """Denoise x_t in `steps` strided steps (on a table at most one for each entry).
+
+    Returns the picture and what each step saw. seed: that of `noised`, whose draws go on from there.
+    """
+    e = _whole(model, what)
     seen: list[Step] = []
-    noise = Noise([0], _shape(x), model.device)
+    noise = Noise([seed], _shape(x), model.device)
+    noise.draw()  # the noise that is in x already
     asking = sampler(
-        as_expression(what),
+        e,
         x=x.to(model.device),
-        path=(t, *path[1:]),
+        path=even_path(model.schedule, steps, t),
         schedule=model.schedule,
         solver=make_solver(solver),
         draw=noise.draw,
@@ -107,7 +119,7 @@ def denoise(
     out = []
     for t in at:
         x = noised(model.schedule, picture, t, seed=seed)
-        iterative, seen = iteratively_denoised(model, x, t, what, steps=steps)
+        iterative, seen = iteratively_denoised(model, x, t, what, steps=steps, seed=seed)
         out.append(
             Denoising(
                 t=t,
@@ -126,6 +138,12 @@ def psnr(x: Tensor, reference: Tensor) -> float:
     """Peak signal-to-noise ratio in dB for pictures in [-1, 1] (peak to peak 2)."""
     error = float((x.clamp(-1, 1) - reference).square().mean())
     return float("inf") if error == 0 else 10 * float(torch.log10(torch.tensor(4 / error)))
+
+
+def _whole(model: Model, what: Expression | str) -> Expression:
+    e = as_expression(what)
+    check_whole(e, model.state_shape, native=(model.shape[1], model.shape[2]))
+    return e
 
 
 def _check_time(t: float) -> None:

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from sfumato.core.content import Content
 from sfumato.core.crops import crops
-from sfumato.core.expression import Expression, Sum, as_expression, known, mean, unconditional
+from sfumato.core.expression import (
+    Expression,
+    Sum,
+    as_expression,
+    known,
+    mean,
+    one_picture,
+    unconditional,
+)
 from sfumato.core.filters import Colour, Grey, Mask, Motion, bands
 from sfumato.core.views import View
 from sfumato.errors import UsageError
@@ -39,6 +47,10 @@ class Edit:
     jump: int = 10
     repeats: int = 1
     size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask is not None and self.mask.outside:  # held as a plain mask
+            object.__setattr__(self, "mask", Mask(1 - self.mask.tensor))
 
 
 def anagram(*readings: Reading, view: View | str | Sequence[View | str] = "flip") -> Expression:
@@ -119,7 +131,7 @@ def panorama(reading: Reading, *, size: tuple[int, int], overlap: float = 0.5) -
 
 def translate(picture: Tensor, reading: Reading, *, strength: float = 0.7) -> Edit:
     """Image to image: a picture (C, H, W), noised to `strength` and denoised (Meng et al. 2022, SDEdit)."""
-    return Edit(expression=as_expression(reading), start=Content(picture), strength=strength)
+    return Edit(expression=as_expression(reading), start=one_picture(picture), strength=strength)
 
 
 def inpaint(
@@ -138,11 +150,10 @@ def inpaint(
     that the new part and the old come to agree: better seams for `repeats` times the work.
     """
     region = mask if isinstance(mask, Mask) else Mask(mask)
-    kept = Content(picture)
+    kept = one_picture(picture)
     (mh, mw), (h, w) = region.tensor.shape[-2:], kept.tensor.shape[-2:]
     if (mh, mw) != (h, w):
         raise UsageError(f"the mask has {mw} x {mh} pixels and the picture {w} x {h}: give one of its size")
-    region = Mask(region.weights(h, w))  # `~mask` too is a plain mask from here on
     e = as_expression(reading)
     return Edit(
         expression=e.where(region) + known(picture).where(~region),

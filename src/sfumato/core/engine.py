@@ -145,7 +145,7 @@ def _advance(
     open_: dict[int, tuple[Asking, Sequence[Query]]],
     results: dict[int, Tensor],
 ) -> None:
-    """Take one sampler to its next questions, or to its end; answers that are not finite fail it alone."""
+    """Take one sampler to its next questions, or to its end; answers that are not finite fail it."""
     try:
         if answers is None:
             open_[i] = (sampler, next(sampler))

@@ -103,9 +103,9 @@ class Expression(ABC):
 
         return Clipped(self, limit, quantile)
 
-    def __add__(self, other: Expression) -> Expression:
+    def __add__(self, other: Expression | str) -> Expression:
         """The sum of parts."""
-        return Sum((*_terms(self), *_terms(other)))
+        return Sum((*_terms(self), *_terms(as_expression(other))))
 
     def map_leaves(self, change: Callable[[Ask], Expression]) -> Expression:
         """The same tree with every question to a network changed."""
@@ -165,7 +165,7 @@ class Ask(Expression):
 
 @dataclass(frozen=True)
 class Known(Expression):
-    """The picture itself, (1 or B, C, H, W) in [-1, 1]: no network call. Equal by content.
+    """The picture itself, (1, C, H, W) in [-1, 1]: no network call. Equal by content.
 
     It answers in its own frame: seen through a view V it is V^T p, the picture that reads as p through V.
     """
@@ -224,7 +224,7 @@ class Seen(Unary):
 
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
         seen = self.child.combine(frame.through(self.view), answers)
-        variance = None if seen.variance is None else self.view.inverse_variance(seen.variance)
+        variance = self.view.inverse_variance(seen.variance) if seen.variance is not None else None
         return Estimate(x0=self.view.inverse(seen.x0), variance=variance)
 
 
@@ -313,7 +313,14 @@ def unconditional(*, network: str | None = None) -> Expression:
 
 def known(picture: Tensor) -> Expression:
     """A given picture, (1, C, H, W) or (C, H, W) in [-1, 1]."""
-    return Known(Content(picture))
+    return Known(one_picture(picture))
+
+
+def one_picture(picture: Tensor) -> Content:
+    """One picture, (C, H, W) or (1, C, H, W), as an expression may hold it."""
+    if picture.dim() not in (3, 4) or (picture.dim() == 4 and len(picture) != 1) or not picture.numel():
+        raise UsageError(f"a picture has the shape (C, H, W) or (1, C, H, W), not {tuple(picture.shape)}")
+    return Content(picture)
 
 
 def mean(*expressions: Expression | str, weights: Sequence[float] | None = None) -> Expression:

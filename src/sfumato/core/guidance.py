@@ -170,7 +170,11 @@ class Guided(Unary):
             x0 = u.x0 + scale * (c.x0 - u.x0)
         else:
             place = (self, frame.chain)
-            push, frame.memory[place] = self.projection.push(c.x0, u.x0, frame.memory.get(place))
+            t, last, running = frame.memory.get(place, (None, None, None))
+            if t != frame.now.t:  # asked again at the same level, the mean does not move on
+                last = running
+            push, running = self.projection.push(c.x0, u.x0, last)
+            frame.memory[place] = (frame.now.t, last, running)
             x0 = c.x0 + (scale - 1) * push
         return Estimate(x0=x0, variance=c.variance)  # the variance comes from the conditional rows
 

@@ -14,6 +14,7 @@ their names.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ from sfumato.core.guidance import CFGPlusPlus, Clipped, Curve, Guided, Projected
 from sfumato.core.views import View, make_view
 from sfumato.errors import UsageError
 
-MAX_DEPTH, MAX_NODES = 32, 256
+MAX_DEPTH, MAX_NODES, MAX_GUIDED = 32, 256, 4  # a guided expression within another doubles the work
 
 Json = dict[str, Any]
 # sha256 -> picture (1, C, H, W) or mask (1, 1, H, W); name -> a view or filter that a user brings
@@ -104,10 +105,12 @@ def from_json(data: Json, inputs: Inputs) -> Expression:
 
 
 def input_picture(inputs: Inputs, sha256: Any) -> Tensor:
-    """An input picture by its hash."""
+    """An input picture by its hash, which is checked."""
     picture = inputs.get(sha256)
     if not isinstance(picture, Tensor):
         raise UsageError(f"the input picture {str(sha256)[:12]} is not at hand: give its file")
+    if Content(picture).sha256 != sha256:
+        raise UsageError(f"the input picture {str(sha256)[:12]} is another one than the recipe's")
     return picture
 
 
@@ -121,7 +124,9 @@ class _Reader:
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise UsageError(f"an expression holds at most {MAX_NODES} nodes, {MAX_DEPTH} deep")
         if not isinstance(data, dict):
-            raise UsageError(f"an expression is an object such as {{'prompt': 'a rocket'}}, not {data!r:.60}")
+            raise UsageError(
+                f"an expression is an object such as {{'prompt': 'a rocket'}}, not {reprlib.repr(data)}"
+            )
         kind = next((key for key in data if key in READERS), None)
         if kind is None:
             raise UsageError(f"no kind of expression in {sorted(data)}; there are {', '.join(READERS)}")
@@ -134,7 +139,7 @@ class _Reader:
         except (TypeError, ValueError, KeyError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise UsageError(f"{kind}: {data[kind]!r:.60} does not fit ({error})") from error
+            raise UsageError(f"{kind}: {reprlib.repr(data[kind])} does not fit ({error})") from error
 
     def of(self, data: Json, depth: int) -> Expression:
         if "of" not in data:
@@ -164,7 +169,7 @@ def _read_condition(data: Json) -> Condition:
         return Label(data["label"])
     if data.get("unconditional") is True:
         return Unconditional()
-    raise UsageError(f"a condition is a prompt, a label or unconditional, not {data!r:.60}")
+    raise UsageError(f"a condition is a prompt, a label or unconditional, not {reprlib.repr(data)}")
 
 
 def _read_mask(reader: _Reader, data: Json, depth: int) -> Expression:
@@ -177,6 +182,11 @@ def _read_sum(reader: _Reader, data: Json, depth: int) -> Expression:
     return Sum(terms, tuple(float(w) for w in data.get("weights", ())))
 
 
+def _guided_levels(e: Expression) -> int:
+    below = max((_guided_levels(child) for child in e.children), default=0)
+    return below + isinstance(e, Guided)
+
+
 def _read_scale(value: Any) -> float | Scale:
     match value:
         case {"curve": points}:
@@ -184,14 +194,17 @@ def _read_scale(value: Any) -> float | Scale:
         case {"cfg++": weight}:
             return CFGPlusPlus(float(weight))
         case dict():
-            raise UsageError(f"a guidance scale is a number, a curve or cfg++, not {value!r:.60}")
+            raise UsageError(f"a guidance scale is a number, a curve or cfg++, not {reprlib.repr(value)}")
     return float(value)
 
 
 def _read_guided(reader: _Reader, data: Json, depth: int) -> Expression:
     lo, hi = data.get("between", (0.0, 1.0))
+    child = reader.of(data, depth)
+    if _guided_levels(child) >= MAX_GUIDED:
+        raise UsageError(f"guidance goes at most {MAX_GUIDED} levels deep: each doubles the work")
     return Guided(
-        reader.of(data, depth),
+        child,
         _read_scale(data["guided"]),
         negative=_read_condition(data["negative"]) if "negative" in data else None,
         guide=data.get("guide"),

@@ -42,6 +42,19 @@ def make_path(schedule: Schedule, steps: int, spacing: str = "trailing", strengt
     return (*times[steps - kept :], 0.0)
 
 
+def even_path(schedule: Schedule, steps: int, start: float) -> Path:
+    """From a time down to data in `steps` even steps; on a table at its entries, each once."""
+    if not 1 <= steps <= MAX_STEPS:
+        raise UsageError(f"steps must be a whole number from 1 to {MAX_STEPS}, not {steps!r}")
+    if not 0 < start <= schedule.latest:
+        raise UsageError(f"a path starts above time 0 and at most at {schedule.latest:g}, not at {start}")
+    times = [start * (1 - i / steps) for i in range(1, steps)]
+    T = schedule.timesteps
+    if T is not None:
+        times = [round(t * T) / T for t in times]
+    return (start, *dict.fromkeys(t for t in times if 0 < t < start), 0.0)
+
+
 def zigzag(path: Path, jump: int = 10, repeats: int = 10) -> Path:
     """RePaint's resampling: `repeats` passes over every stretch of `jump` steps, going back up in between.
 

@@ -61,7 +61,7 @@ class KnownRegion:
 
     def project(self, x: Tensor, now: Level, draw: Draw) -> Tensor:
         known = add_noise(self.picture.expand_as(x), draw(), now.alpha, now.sigma)
-        return self.mask * x + (1 - self.mask) * known
+        return x.where(self.mask > 0, known)  # a blend of two noises would have too little variance
 
     def finish(self, x0: Tensor) -> Tensor:
         return x0.where(self.mask > 0, self.picture.expand_as(x0))
@@ -94,6 +94,7 @@ def sampler(
         if to.t > now.t:
             x = climb(x, now, to, draw())
             history.clear()
+            memory.clear()
             continue
         if constraint is not None:
             x = constraint.project(x, now, draw)

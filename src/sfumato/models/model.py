@@ -18,6 +18,7 @@ from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.core.guidance import Guided, Scale
 from sfumato.core.prediction import PREDICTIONS, Estimate, Prediction, to_x0
 from sfumato.core.schedule import Schedule, schedule_from_dict
+from sfumato.core.solvers import Draw
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.base import Network
 from sfumato.models.networks import build_network
@@ -136,6 +137,26 @@ class Model:
     def classes(self) -> int | None:
         """How many classes the network knows, or None."""
         return self.network.classes
+
+    # -- what an adapter of a foreign model changes; a run asks all of it of every model
+
+    def state(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """(C, H, W) of what is sampled for a canvas of this size (H, W)."""
+        return (self.shape[0], *size)
+
+    def check(self, e: Expression) -> None:
+        """Refuse an expression that this model cannot be asked, with the reason: UsageError."""
+
+    def prepare(self, e: Expression) -> None:
+        """Have ready what the questions of an expression need, such as encoded texts."""
+
+    def encode(self, picture: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
+        """The state of pictures (1, C, H, W) in [-1, 1]; `draw` is for encoders that sample."""
+        return picture
+
+    def decode(self, state: Tensor) -> Tensor:
+        """The pictures (B, C, H, W) of states."""
+        return state
 
     def denoise(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Estimate:
         """The estimate of x0 from x (N, C, H, W) at t (N,) under N conditions.

@@ -99,7 +99,7 @@ class DDIM(Solver):
             raise UsageError(
                 f"no direction {self.direction!r}: choose one of {', '.join(get_args(Direction))}"
             )
-        if not 0 <= self.eta <= 1:
+        if isinstance(self.eta, str) or not 0 <= self.eta <= 1:
             raise UsageError(f"eta lies between 0 (deterministic) and 1 (DDPM), not {self.eta}")
 
     @property

@@ -34,6 +34,7 @@ class _Multistep(Solver):
     def __post_init__(self) -> None:
         if self.order not in (2, 3):
             raise UsageError(f"the order of a multistep solver is 2 or 3, not {self.order!r}")
+        object.__setattr__(self, "order", int(self.order))  # a recipe's numbers are floats
 
     def _remember(self, history: list[Past], now: Level, x: Tensor, x0: Tensor) -> None:
         if now.alpha > 0:

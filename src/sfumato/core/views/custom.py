@@ -46,6 +46,9 @@ class PixelMap(Permutation):
             self, "sha256", digest(torch.stack([cells // cells.shape[1], cells % cells.shape[1]]))
         )
 
+    def __str__(self) -> str:
+        return f"{self.name}:sha256={self.sha256}"
+
     def index(self, height: int, width: int) -> Tensor:
         cell_size(self, height, width, *self.cells.shape)
         return move_cells(self.cells, height, width)
@@ -65,7 +68,7 @@ class LinearView(View):
 
     ahead: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor], Tensor]
-    name: str = "linear_view"
+    name: str
 
     def __str__(self) -> str:
         return self.name

@@ -40,6 +40,9 @@ class LatentModel(TextModel):
     def state_shape(self) -> tuple[int, int, int]:
         return self.latent
 
+    def state(self, size: tuple[int, int]) -> tuple[int, int, int]:  # noqa: ARG002
+        return self.latent
+
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LatentModel:
         super().to(device, dtype)
         self.vae.to(device, torch.float32)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sfumato.core.crops import crops
 from sfumato.core.engine import Engine
 from sfumato.core.expression import Expression, known, label, mean, prompt, unconditional
-from sfumato.core.filters import HighPass, LowPass, Mask
+from sfumato.core.filters import Filter, HighPass, LowPass, Mask
 from sfumato.core.frame import Frame, Prompt
 from sfumato.core.guidance import CFGPlusPlus, Curve, Projected
 from sfumato.core.invariant import check_whole
@@ -323,6 +323,21 @@ def test_views_that_are_not_orthogonal_are_refused() -> None:
     half = LinearView(lambda x: x / 2, lambda x: x * 2, "half")
     with pytest.raises(UsageError, match="half"):
         check_whole(mean(prompt("a"), prompt("b").seen(half)), SHAPE)
+
+
+class Absolute(Filter):
+    name = "absolute"
+    description = "not linear"
+
+    def apply(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+def test_filters_that_are_not_linear_are_refused() -> None:
+    band = Absolute()
+    e = prompt("a").filtered(band) + prompt("b").filtered(band.complement())
+    with pytest.raises(UsageError, match="the filter is not linear"):
+        check_whole(e, SHAPE)
 
 
 def test_a_known_picture_of_another_size_is_refused_before_the_first_step() -> None:

@@ -93,14 +93,11 @@ class Recipe(BaseModel):
         }
         if self.strength < 1:
             settings["Denoising strength"] = self.strength
+        settings["Version"] = f"sfumato {version('sfumato')}"
         lines = [" | ".join(self.prompts()) or "unconditional"]
         if negative:
             lines.append(f"Negative prompt: {' | '.join(negative)}")
-        lines.append(
-            ", ".join(
-                f"{k}: {v}" for k, v in (settings | {"Version": f"sfumato {version('sfumato')}"}).items()
-            )
-        )
+        lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
         return "\n".join(lines)
 
 
@@ -117,12 +114,13 @@ def _asked(e: Any, keys: tuple[str, ...]) -> Iterator[str]:
         for key in keys:
             if key in node:
                 value = node[key]
-                yield str(next(iter(value.values()))) if isinstance(value, dict) else str(value)
+                if value != {"unconditional": True}:
+                    yield str(next(iter(value.values()))) if isinstance(value, dict) else str(value)
 
 
 def _guidance(e: Any) -> Iterator[Any]:
     for node in _nodes(e):
-        if "guided" in node:
+        if isinstance(node.get("guided"), int | float):
             yield node["guided"]
 
 

@@ -33,6 +33,8 @@ def check_whole(
     for node in expression.walk():
         if isinstance(node, Seen):
             check_orthogonal(node.view, shape)
+        elif isinstance(node, Filtered):
+            _check_linear(node, probe)
     _echoed(expression, frame)  # known pictures, windows and masks say here whether they fit
     residual = _residual(expression, frame)
     if not residual <= TOLERANCE:
@@ -41,6 +43,14 @@ def check_whole(
             f"{place}: its parts do not sum to the identity (residual {residual:.2g}); "
             "add the missing part, such as high_pass beside low_pass, or make the weights sum to 1"
         )
+
+
+def _check_linear(node: Filtered, probe: Tensor) -> None:
+    """Refuse a filter that a user brings and that is not linear."""
+    apply, other = node.band.apply, probe.flip(-1)
+    residual = float((apply(2 * probe - 3 * other) - (2 * apply(probe) - 3 * apply(other))).abs().max())
+    if not residual <= TOLERANCE:
+        raise UsageError(f"{node.name}: the filter is not linear (residual {residual:.2g}): use a linear one")
 
 
 def _echoed(expression: Expression, frame: Frame) -> Tensor:

@@ -1,6 +1,7 @@
 """The algebra: its identities, its invariant, and what it refuses."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -325,6 +326,7 @@ def test_views_that_are_not_orthogonal_are_refused() -> None:
         check_whole(mean(prompt("a"), prompt("b").seen(half)), SHAPE)
 
 
+@dataclass(frozen=True)
 class Absolute(Filter):
     name = "absolute"
     description = "not linear"

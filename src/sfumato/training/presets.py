@@ -239,7 +239,13 @@ _ROWS = (
         learning_rate=LearningRate(peak=4e-3, warmup=300, decay="cosine"),
         clip=1.0,
         ema=PowerFunction(width=0.05),
-        sampling=SamplingDefaults(steps=10, solver="dpm++2m", guidance=1.5),
+        sampling=SamplingDefaults(steps=10, solver="dpm++2m", guidance=1.4),
+        measured={
+            "accuracy at 5000": 0.9944,
+            "FID at 5000": 0.73,
+            "FID of real digits at 5000": 0.28,
+            "training": "8 epochs, 0.48 M pictures; about 15 min on two idle AVX2 cores",
+        },
     ),
 )
 

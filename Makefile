@@ -3,6 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# OpenMP threads that spin while they wait starve the processes that the tests start (docs/log.md).
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: demo test lint install clean
 
 demo: .venv/.installed
@@ -20,7 +23,7 @@ lint: .venv/.installed-dev
 install: .venv/.installed
 
 .venv/bin/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.installed: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch

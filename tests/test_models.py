@@ -227,7 +227,7 @@ def test_rows_do_not_influence_one_another(kind, config, row, seed):
         (lambda: ClassicUNet(hidden=0), "hidden is 0; give at least 1 channel"),
         (lambda: ClassicUNet(timed=False, classes=10), "classes=10 with timed=False"),
         (lambda: ClassicUNet(classes=0), "classes=0 with timed=True"),
-        (lambda: ResidualUNet(width=20), "width 20 and deep 96 must be multiples of 16"),
+        (lambda: ResidualUNet(width=20), "width 20 must be a multiple of 16, deep 96 of 32"),
         (lambda: ResidualUNet(side=30), "side is 30; give a multiple of 4"),
         (lambda: ClassicUNet(hidden=2)(noise(1, 1, 32, 32), torch.ones(1), NONE), r"takes \(N, 1, 28, 28\)"),
         (lambda: ClassicUNet(hidden=2)(noise(1, 1, 28, 28), None, NONE), "give it t"),

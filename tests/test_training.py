@@ -49,7 +49,7 @@ def test_a_run_reports_records_and_exports(tmp_path: Path) -> None:
 
     progress = run(NORMED, tmp_path / "run", epochs=3, sample_epochs=(1, 3), on_epoch=on_epoch)
     assert [(p.step, p.steps, p.epoch, p.epochs) for p in progress[4:6]] == [(5, 15, 1, 3), (6, 15, 2, 3)]
-    assert [p.learning_rate for p in progress[4:6]] == [1e-3, 5e-4]
+    assert [p.learning_rate for p in progress[4:6]] == pytest.approx([1e-3, 1e-3 * 0.5 ** (2 / 3)])
     assert progress[-1].seconds_left == 0
     assert progress[-1].saved == tmp_path / "run" / "checkpoints" / "step-00000015"
     assert all(p.pictures_per_second > 0 for p in progress)
@@ -249,7 +249,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser(tmp_path: Path) ->
     try:
         with pytest.raises(
             SfumatoError,
-            match=r"loss became nan at step 3 \(learning rate 0\.001\).*newest checkpoint is .*00000002",
+            match=r"loss became nan at step 3 \(learning rate 0\.001\).*newest checkpoint is in .*checkpoints",
         ):
             run(dataclasses.replace(PLAIN, objective=objective), tmp_path, save_every_steps=2)
     finally:
@@ -334,13 +334,12 @@ def test_killed_or_terminated_at_any_moment_a_run_can_be_resumed(tmp_path: Path)
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    command = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = str(Path(__file__).with_name("tiny.py"))
-    options = ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     source = str(Path(sys.modules["sfumato"].__file__ or "").parents[1])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": source}
     done = subprocess.run(
-        [sys.executable, *command, *options, script, str(tmp_path)],
+        [sys.executable, *command, script, str(tmp_path)],
         env=environment,
         capture_output=True,
         text=True,

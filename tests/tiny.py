@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import Tensor
 
 from sfumato.core.schedule import BetaTable, Flow
@@ -107,8 +108,9 @@ def child(name: str, out: Path, options: dict[str, object]) -> None:
         sys.exit(error.exit_code)
 
 
-if __name__ == "__main__":  # what `accelerate launch` starts: straight, and in two sessions
+if __name__ == "__main__":  # what torchrun starts: straight, and in two sessions
     folder = Path(sys.argv[1])
+    assert PartialState(cpu=True).num_processes == 2
     child("plain", folder / "straight", {"max_steps": 4})
     child("plain", folder / "resumed", {"max_steps": 2})
     child("plain", folder / "resumed", {"max_steps": 4, "resume": True})

@@ -271,7 +271,13 @@ def load_model(
             provenance=description["provenance"],
             sha256=description["weights"]["sha256"],
         )
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a UsageError is a ValueError
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+    ) as error:  # a UsageError is a ValueError
         reason = str(error).splitlines()[0]
         raise SfumatoError(f"{folder / DESCRIPTION} does not describe a model: {reason}") from error
     return model.to(device, dtype)

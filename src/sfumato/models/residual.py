@@ -17,6 +17,7 @@ from sfumato.errors import UsageError
 from sfumato.models.base import Network
 
 GROUP = 16  # channels per normalisation group
+HEAD = 32  # channels per attention head
 FREQUENCIES = 32
 
 
@@ -100,7 +101,7 @@ class ResidualUNet(Network):
 
     channels  of the picture (1 grey, 3 RGB)
     side      of the picture in pixels, a multiple of 4
-    width     channels at half size, a multiple of 16; the quarter size has `deep` channels
+    width     channels at half size, a multiple of 16; the quarter size has `deep` channels, a multiple of 32
     blocks    residual blocks at half size, on each of the two sides
     middle    residual blocks at quarter size, each but the last followed by attention
     classes   how many classes it knows, or None
@@ -121,8 +122,8 @@ class ResidualUNet(Network):
         classes: int | None = None,
     ) -> None:
         super().__init__()
-        if width % GROUP or deep % GROUP or width < 1 or deep < 1:
-            raise UsageError(f"width {width} and deep {deep} must be multiples of {GROUP}")
+        if width % GROUP or deep % HEAD or width < 1 or deep < 1:
+            raise UsageError(f"width {width} must be a multiple of {GROUP}, deep {deep} of {HEAD}")
         if side % 4 or side < 4:
             raise UsageError(f"side is {side}; give a multiple of 4")
         self._config = {
@@ -142,7 +143,7 @@ class ResidualUNet(Network):
         self.before = nn.ModuleList(ResidualBlock(width, embedding) for _ in range(blocks))
         self.down = nn.Conv2d(4 * width, deep, 1)
         self.middle = nn.ModuleList(ResidualBlock(deep, embedding) for _ in range(middle))
-        self.attention = nn.ModuleList(Attention(deep, deep // 32) for _ in range(middle - 1))
+        self.attention = nn.ModuleList(Attention(deep, deep // HEAD) for _ in range(middle - 1))
         self.up = nn.Conv2d(deep, 4 * width, 1)
         self.after = nn.ModuleList(ResidualBlock(width, embedding) for _ in range(blocks))
         self.norm = nn.GroupNorm(width // GROUP, width)

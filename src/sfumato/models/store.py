@@ -70,7 +70,7 @@ def _swap(new: Path, folder: Path, old: Path) -> None:
     folder.rename(old)
     try:
         new.rename(folder)
-    except OSError:
+    except BaseException:  # a signal, too
         old.rename(folder)
         raise
     shutil.rmtree(old)

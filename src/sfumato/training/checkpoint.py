@@ -55,12 +55,13 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
     Raises:
         SfumatoError: the folder cannot be written; older checkpoints are untouched.
     """
-    final = folder / f"step-{checkpoint.step:08d}"
+    final = checkpoint_path(folder, checkpoint.step)
     if (final / _MANIFEST).exists():
         return final
     aside = folder / f"{_ASIDE}{checkpoint.step:08d}"
     try:
-        _clear(aside)
+        for left in folder.glob(f"{_ASIDE}*"):  # of a session that was killed while it wrote
+            _clear(left)
         aside.mkdir(parents=True)
         _write_files(aside, checkpoint)
         _clear(final)  # only ever an unsealed folder, see above
@@ -72,6 +73,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
         shutil.rmtree(aside, ignore_errors=True)
         raise SfumatoError(f"cannot write the checkpoint {final}: {error.strerror or error}") from error
     return final
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies."""
+    return folder / f"step-{step:08d}"
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:

@@ -5,6 +5,7 @@ Whatever the source, a file counts only when the sha256 of its decompressed cont
 
 import gzip
 import hashlib
+import http.client
 import io
 import os
 import shutil
@@ -13,6 +14,7 @@ import tarfile
 import tempfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +108,7 @@ def _decompress(content: bytes, size: int, name: str) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
             return stream.read(size + 1)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _Unavailable(f"{name}: {error}") from error
 
 
@@ -150,7 +152,7 @@ def mirror(base: str) -> Source:
         try:
             with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:
                 return bytes(answer.read())
-        except (urllib.error.URLError, OSError, ValueError) as error:
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
             raise _Unavailable(str(getattr(error, "reason", error))) from error
 
     return Source(title=base.split("/")[2], open=lambda _: read)
@@ -213,5 +215,5 @@ def _read_member(archive: bytes, name: str) -> bytes:
             if stream is None:
                 raise _Unavailable(f"{name} is no plain file")
             return stream.read()
-    except (tarfile.TarError, KeyError, OSError, EOFError) as error:
-        raise _Unavailable(f"{name}: {error}") from error
+    except (tarfile.TarError, KeyError, OSError, EOFError, zlib.error) as error:
+        raise _Unavailable(f"{name}: {str(error).splitlines()[0]}") from error

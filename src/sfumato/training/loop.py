@@ -32,7 +32,12 @@ from sfumato.models.model import Model, save_model
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import Batches, derive_seed
 from sfumato.training.cadence import Clock, OnEpoch, Samples, SaveRule
-from sfumato.training.checkpoint import complete_checkpoints, read_checkpoint, write_checkpoint
+from sfumato.training.checkpoint import (
+    checkpoint_path,
+    complete_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
 from sfumato.training.data import Dataset, load_dataset
 from sfumato.training.devices import Device, Precision, make_accelerator
 from sfumato.training.figures import draw_loss_curve
@@ -193,7 +198,7 @@ class _Trainer:
         if self.accelerator.is_main_process:
             write_checkpoint(self.checkpoints, self.state.capture(self._facts()))
         self.accelerator.wait_for_everyone()
-        return complete_checkpoints(self.checkpoints)[-1]
+        return checkpoint_path(self.checkpoints, self.state.step)
 
     # -- running
 
@@ -209,13 +214,14 @@ class _Trainer:
                 entry, stop, due = self._step(signals, rule)
                 if history is not None:
                     history.add(entry)
-                    self._after_epoch(history, samples)
                 saved = None
-                if due or stop or state.step == last:
+                if due or stop or state.step == last or self._shows(samples):
                     if history is not None:
                         history.flush()
                     saved = self._save()
                     rule.restart()
+                if main and not stop:  # after the checkpoint: samples may take long
+                    self._after_epoch(samples)
                 yield self._progress(entry, clock, saved)
                 if stop:
                     raise TrainingStopped(
@@ -256,7 +262,9 @@ class _Trainer:
         losses = preset.objective.loss(self.forward, batch.x0, batch.label, batch.draw)  # (b,)
         share = losses.sum() / preset.batch
         self.state.optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(share * accelerator.num_processes)  # gradients are averaged over processes
+        # Gradients are averaged over processes. Not accelerator.backward: it divides by what a launcher may
+        # have put into the environment.
+        (share * accelerator.num_processes).backward()
         return share.detach()
 
     def _agree(
@@ -281,20 +289,22 @@ class _Trainer:
                 raise SfumatoError(
                     f"the {what} became {value} at step {entry.step} "
                     f"(learning rate {entry.learning_rate:g}); stopped before the optimiser step. "
-                    "Try a lower rate or clip; the newest checkpoint is "
-                    f"{complete_checkpoints(self.checkpoints)[-1]}"
+                    f"Try a lower rate or clip; the newest checkpoint is in {self.checkpoints}"
                 )
 
     # -- what a run shows
 
-    def _after_epoch(self, history: History, samples: Samples) -> None:
+    def _shows(self, samples: Samples) -> bool:
+        """Whether an epoch ended that is to be shown."""
         epoch, position = divmod(self.state.step, self.batches.per_epoch)
-        if position or not samples.wanted(epoch):
+        return position == 0 and samples.wanted(epoch)
+
+    def _after_epoch(self, samples: Samples) -> None:
+        if not self._shows(samples):
             return
-        history.flush()
         self._draw_loss_curve()
         if samples.hook is not None:
-            samples.hook(epoch, self._model())
+            samples.hook(self.state.step // self.batches.per_epoch, self._model())
 
     def _progress(self, entry: Entry, clock: Clock, saved: Path | None) -> Progress:
         rate, left = clock.at(entry.step)

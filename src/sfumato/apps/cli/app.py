@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 from typer import Option
+from typer.exceptions import TyperException
 
 from sfumato import __version__
 from sfumato.apps.cli import demo, denoise, edit, evaluate, fuse, models, replay, train
@@ -104,14 +105,17 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(args: list[str], debug: bool) -> int:
     command = typer.main.get_command(app)
     try:
-        command.main(args=args, prog_name="sfumato")
-    except SystemExit as end:  # how Typer ends, with usage errors shown
+        code = command.main(args=args, prog_name="sfumato", standalone_mode=False)
+    except SystemExit as end:  # shell completion
         return end.code if isinstance(end.code, int) else 1
+    except TyperException as error:  # wrong usage
+        message = getattr(error, "format_message", error.__str__)()
+        return _failed(error, message, 2, debug) if message else 2  # without one, help was shown
     except SfumatoError as error:
         return _failed(error, str(error), error.exit_code, debug)
     except Exception as error:
         return _failed(error, _unforeseen(error), 1, debug)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _failed(error: Exception, message: str, code: int, debug: bool) -> int:

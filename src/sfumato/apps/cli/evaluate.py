@@ -59,7 +59,13 @@ def print_report(name: str, report: DigitReport) -> None:
     from rich.text import Text
 
     real = report.yardstick
-    table = Table("", "accuracy", "FID", "s / 100", title=f"{report.count} digits")
+    table = Table(
+        "",
+        "accuracy",
+        "FID",
+        "s / 100",
+        title=f"{report.count} digits; FID on the features of sfumato's digit classifier",
+    )
     table.add_row(Text(name), f"{report.accuracy:.2%}", f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}")
     table.add_row("real test digits", f"{real.accuracy:.2%}", f"{real.fid:.2f}", "-")
     Console().print(table)

@@ -95,8 +95,13 @@ def replay(
     metadata = _metadata(picture, recipe)
     if out is not None:
         _check_out(out, picture)
-    x = _remade(metadata, model, machine, beside=picture.parent, folder=inputs)
-    _compare(picture, x, metadata, out)
+    recipes = _recipes(metadata)
+    if out is not None:
+        for file in (file for recipe in recipes for file in recipe.inputs.values()):
+            if out.resolve() in {Path(file.file).resolve(), (picture.parent / file.file).resolve()}:
+                raise UsageError(f"{out} is an input of the picture: choose another --out")
+    x = _remade(recipes, model, machine, beside=picture.parent, folder=inputs)
+    _compare(picture, x, metadata, recipes[0].parameters(), out)
 
 
 def load_for(recipe: Recipe, name: str | None, machine: Machine) -> Model:
@@ -132,18 +137,25 @@ def _check_out(out: Path, picture: Path) -> None:
         raise UsageError(f"{out} is the picture itself: choose another --out")
 
 
+def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
+    """The recipes that a picture carries, all of one model."""
+    from sfumato.recipe import parse_recipe
+
+    written = metadata["recipes"] if "recipes" in metadata else [metadata["recipe"]]
+    if not isinstance(written, list):
+        raise UsageError("the picture's recipes are no list: they are damaged")
+    recipes = [parse_recipe(data) for data in written]
+    if not recipes or len({recipe.model for recipe in recipes}) > 1:
+        raise UsageError("the recipes of a sheet must name one model")
+    return recipes
+
+
 def _remade(
-    metadata: Mapping[str, Any], name: str | None, machine: Machine, *, beside: Path, folder: Path | None
+    recipes: Sequence[Recipe], name: str | None, machine: Machine, *, beside: Path, folder: Path | None
 ) -> Tensor:
     """All pictures of the recipes, (N, C, H, W)."""
     import torch
 
-    from sfumato.recipe import parse_recipe
-
-    written: Sequence[Any] = metadata["recipes"] if "recipes" in metadata else [metadata["recipe"]]
-    recipes = [parse_recipe(data) for data in written]
-    if not recipes or len({recipe.model for recipe in recipes}) > 1:
-        raise UsageError("the recipes of a sheet must name one model")
     model = load_for(recipes[0], name, machine)
     parts = []
     for recipe in recipes:
@@ -172,7 +184,9 @@ def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
     return enlarge_pixels(x[0], metadata.get("enlarge", 1))
 
 
-def _compare(picture: Path, x: Tensor, metadata: Mapping[str, Any], out: Path | None) -> None:
+def _compare(
+    picture: Path, x: Tensor, metadata: Mapping[str, Any], parameters: str, out: Path | None
+) -> None:
     """Say whether the file and the new picture agree, as they are once both are files of one format."""
     from sfumato.pictures import read_picture, save_picture, to_uint8
 
@@ -182,7 +196,7 @@ def _compare(picture: Path, x: Tensor, metadata: Mapping[str, Any], out: Path | 
         save_picture(laid, new)
         ours, theirs = to_uint8(read_picture(new)).int(), to_uint8(read_picture(picture)).int()
     if out is not None:
-        typer.echo(save_picture(laid, out, metadata=metadata))
+        typer.echo(save_picture(laid, out, metadata=metadata, parameters=parameters))
     if ours.shape != theirs.shape:
         size = f"{ours.shape[-1]} x {ours.shape[-2]} instead of {theirs.shape[-1]} x {theirs.shape[-2]}"
         typer.echo(f"{picture}: the pixels differ: the recipe makes {size}")

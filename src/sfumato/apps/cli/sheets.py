@@ -45,19 +45,23 @@ def together(model: Model, jobs: Sequence[tuple[Recipe, Given]], bar: Bar | None
     return run_together(jobs, model, on_step=on_step)
 
 
-def save_sheet(parts: Sequence[Pictures], path: Path, *, columns: int, enlarge: int) -> Path:
+def save_sheet(
+    parts: Sequence[Pictures], path: Path, *, columns: int, enlarge: int, metadata: bool = True
+) -> Path:
     """The pictures of several runs on one sheet, which carries all their recipes."""
     import torch
 
     from sfumato.pictures import grid, save_picture
 
     x = grid(torch.cat([part.x for part in parts]), columns, enlarge=enlarge)
-    metadata = {
+    if not metadata:
+        return save_picture(x, path)
+    carried = {
         "recipes": [part.recipe.plain() for part in parts],
         "version": 1,
         "sheet": {"columns": columns, "enlarge": enlarge},
     }
-    return save_picture(x, path, metadata=metadata)
+    return save_picture(x, path, metadata=carried, parameters=parts[0].recipe.parameters())
 
 
 def lower_half(model: Model) -> Tensor:

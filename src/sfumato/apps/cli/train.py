@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "train": "sfumato train digits --out runs/digits; in several processes: "
-    "accelerate launch --num_processes 2 -m sfumato.apps.cli train digits"
+    "accelerate launch -m sfumato.apps.cli train digits (GPUs), or torchrun --nproc_per_node 2 -m ... (CPUs)"
 }
 PRECISIONS: dict[str, Literal["auto", "no", "bf16"]] = {"auto": "auto", "float32": "no", "bfloat16": "bf16"}
 PER_CLASS, ENLARGE = 8, 2
@@ -62,7 +62,7 @@ def train(
     """Train a model from scratch: checkpoints, loss curve, samples and the model itself go into a folder.
 
     Ctrl-C or SIGTERM finishes the step and saves; --resume goes on as if nothing had happened. Several
-    processes are started by `accelerate launch`, see the example; they divide the preset's batch.
+    processes are started by `accelerate launch` or `torchrun`, see the example; they divide the batch.
     """
     if machine.dtype not in PRECISIONS:
         raise UsageError(f"training in {machine.dtype} is not offered: use bfloat16 or float32")
@@ -75,6 +75,9 @@ def train(
             f"training needs {error.name}, which is not installed: pip install 'sfumato[train]'"
         ) from error
     last = epochs or PRESETS[preset].epochs
+    late = [epoch for epoch in sample_at or () if epoch > last]
+    if late:
+        raise UsageError(f"--sample-at {late[0]}: the training has {last} epochs")
     chosen = set(sample_at or (1, *range(5, last, 5), last))
     steps = train(
         preset,
@@ -127,7 +130,8 @@ def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
         raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
     if model.network.timed:
         count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
-        save_sheet(one_of_each(model, count, seed=0), path, columns=PER_CLASS, enlarge=ENLARGE)
+        sheet = one_of_each(model, count, seed=0)  # of weights that no recipe could name
+        save_sheet(sheet, path, columns=PER_CLASS, enlarge=ENLARGE, metadata=False)
     else:
         draw_denoised(model, data, path)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.core.engine import Engine
+from sfumato.core.engine import Asking, Engine
 from sfumato.core.expression import Expression, as_expression
 from sfumato.core.filters import LowPass
 from sfumato.core.frame import Frame
@@ -57,17 +57,13 @@ def blur_denoised(schedule: Schedule, x: Tensor, t: float, *, sigma: float) -> T
 def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str) -> Tensor:
     """The network's estimate of x0 from one look at x_t (Ho et al. 2020, eq. 15)."""
     frame = Frame(x=x.to(model.device), now=model.schedule.level(t), native=(model.shape[1], model.shape[2]))
+
+    def asking(e: Expression) -> Asking:
+        return (yield from evaluate(e, frame)).x0
+
     with torch.inference_mode():
-        asking = evaluate(_whole(model, what), frame)
-        engine = Engine(model)
-        try:
-            queries = next(asking)
-            answers = {q.key: e for q, e in zip(queries, engine.answer(queries), strict=True)}
-            asking.send(answers)
-        except StopIteration as end:
-            estimate: Tensor = end.value.x0
-            return estimate.clamp(-1, 1).cpu()
-    raise AssertionError("an expression is evaluated in one round of questions")
+        (x0,) = Engine(model).run(asking(_whole(model, what)))
+    return x0.clamp(-1, 1).cpu()
 
 
 def iteratively_denoised(

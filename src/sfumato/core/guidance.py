@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import Tensor
 
@@ -129,7 +130,7 @@ class Guided(Unary):
         scale = f"{self.scale:g}" if isinstance(self.scale, float) else repr(self.scale)
         return f"guided({scale})"
 
-    @property
+    @cached_property
     def against(self) -> Expression:
         """The expression u."""
 

@@ -22,7 +22,6 @@ from sfumato.core.sampler import OnStep, sampler
 from sfumato.core.solvers import make_solver
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
-from sfumato.models.pretrained.stable_diffusion import LatentModel
 from sfumato.models.pretrained.text import TextModel
 from sfumato.models.pretrained.upscaling import UpscalingModel
 
@@ -136,11 +135,9 @@ def stage_pictures(
     settings = settings or StageSettings()
     defaults = model.defaults
     e = defaults.dressed(as_expression(what), guidance=settings.guidance)
-    if isinstance(model, LatentModel):
-        model.check(e)
+    model.check(e)
     check_whole(e, model.state_shape, native=model.state_shape[1:])
-    if isinstance(model, TextModel):
-        model.prepare(e)
+    model.prepare(e)
     path = make_path(model.schedule, settings.steps or defaults.steps, settings.spacing or defaults.spacing)
     noise = noise.of_shape(model.state_shape)
     beside = None
@@ -165,5 +162,5 @@ def stage_pictures(
     )
     with torch.inference_mode():
         (made,) = Engine(model, max_rows=max_rows).run(asking)
-        made = model.decode(made) if isinstance(model, LatentModel) else made
+        made = model.decode(made)
     return made.clamp(-1, 1).float().cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from torch import Tensor
 
 import sfumato as sf
 import tiny_pipelines as tiny
+from sfumato import sampling
 from sfumato.core.noise import Noise
+from sfumato.core.sampler import Step
 from sfumato.core.views import View, make_view
 from sfumato.errors import UsageError
-from sfumato.models.cascade import Cascade, StageSettings, upscaled
+from sfumato.models.cascade import Cascade, StageSettings
 from sfumato.models.pretrained.stable_diffusion import LatentModel
 from sfumato.models.pretrained.text import TextModel
-from sfumato.models.pretrained.upscaling import UpscalingModel
+from sfumato.recipe import Recipe, parse_recipe
 
 TOLERANCE = 1e-3
 SEED = 7
@@ -183,10 +186,14 @@ def test_if_super_resolution_pipeline(
         guidance_scale=guidance,
         clean_caption=False,
     )
-    model = sf.load(str(stages[1]))
-    assert isinstance(model, UpscalingModel)
-    settings = StageSettings(steps=10, guidance=guidance, low_t=(level + 1) / 1000)
-    ours = upscaled(model, "a cat", low_picture(), Noise([SEED], model.shape), settings)
+    ours = sf.sample(
+        sf.load(str(stages[1])),
+        sf.upscale(low_picture(), "a cat"),
+        seed=SEED,
+        steps=10,
+        guidance=guidance,
+        low_t=(level + 1) / 1000,
+    ).x
     compare(
         differences,
         f"IFSuperResolutionPipeline, guidance {guidance:g}, noise level {level}",
@@ -208,77 +215,162 @@ def test_stage_one_and_two_share_a_generator_as_in_diffusers(
         pipe.set_progress_bar_config(disable=True)
     small = pipes[0]("a cat", guidance_scale=7.0, **settings).images.clamp(-1, 1)
     large = pipes[1]("a cat", image=small, guidance_scale=4.0, **settings).images
-    cascade = cascade_of(stages[:2])
-    ours = cascade.run("a cat", Noise([SEED], cascade.first.shape), settings=[StageSettings(steps=5)] * 2)
-    compare(differences, "cascade: stage I, one generator", ours[0], small)
-    compare(differences, "cascade: stage II, one generator", ours[1], large.clamp(-1, 1))
+    ours = sf.sample(
+        cascade_of(stages), "a cat", seed=SEED, steps=5, upscale=32, stages=[StageSettings(steps=5)]
+    )
+    compare(differences, "cascade of IFPipeline and IFSuperResolutionPipeline", ours.x, large.clamp(-1, 1))
 
 
 # ----------------------------------------------------------------------------------------------- cascades
 
 
 def cascade_of(folders: list[Path]) -> Cascade:
-    first, *others = (sf.load(str(folder)) for folder in folders)
-    return Cascade(first, *(stage for stage in others if isinstance(stage, UpscalingModel)))
+    return Cascade(*(sf.load(str(folder)) for folder in folders))
 
 
-class TurnedNoise(Noise):
+def turned_noise(view: View) -> type[Noise]:
     """The same noise as it looks through a view."""
 
-    view: View = make_view("identity")
+    class Turned(Noise):
+        def draw(self) -> Tensor:
+            return view.forward(super().draw())
 
-    def draw(self) -> Tensor:
-        return self.view.forward(super().draw())
+    return Turned
 
 
 @pytest.mark.parametrize(
     ("view", "back"), [("flip", "flip"), ("rotate_cw", "rotate_ccw"), ("negate", "negate")]
 )
-def test_an_anagram_is_one_at_every_stage(stages: list[Path], view: str, back: str) -> None:
+def test_an_anagram_is_one_at_every_size(
+    stages: list[Path], monkeypatch: pytest.MonkeyPatch, view: str, back: str
+) -> None:
     """The view of the output is the output of the viewed inputs: the readings change their places."""
-    cascade = cascade_of(stages)
-    settings = [StageSettings(steps=3, guidance=2.0)] * 3
-    noise, turned = Noise([SEED], (3, 16, 16)), TurnedNoise([SEED], (3, 16, 16))
-    turned.view = make_view(view)
-    upright = cascade.run(sf.anagram("a cat", "a dog", view=view), noise, settings=settings)
-    other = cascade.run(sf.anagram("a dog", "a cat", view=back), turned, settings=settings)
-    assert [x.shape[-1] for x in upright] == cascade.sizes == [16, 32, 64]
-    for ours, theirs in zip(upright, other, strict=True):
-        torch.testing.assert_close(turned.view.forward(ours), theirs, atol=TOLERANCE, rtol=0)
+    cascade, turn = cascade_of(stages), make_view(view)
+    assert cascade.sizes == [16, 32, 64]
+    how = {"seed": SEED, "steps": 3, "guidance": 2.0}
+    for size in cascade.sizes:
+        how |= {"upscale": size, "stages": [StageSettings(steps=3, guidance=2.0)] * cascade.sizes.index(size)}
+        ours = sf.sample(cascade, sf.anagram("a cat", "a dog", view=view), **how).x
+        with monkeypatch.context() as patch:
+            patch.setattr(sampling, "Noise", turned_noise(turn))
+            theirs = sf.sample(cascade, sf.anagram("a dog", "a cat", view=back), **how).x
+        assert ours.shape == (1, 3, size, size)
+        torch.testing.assert_close(turn.forward(ours), theirs, atol=TOLERANCE, rtol=0)
         assert not torch.allclose(ours, theirs, atol=0.05)
 
 
-def test_a_cascade_stops_at_the_size_that_is_asked(stages: list[Path]) -> None:
+def test_a_hybrid_is_one_at_every_size(stages: list[Path]) -> None:
+    """With one subject for both bands the parts add up to it, at every stage."""
     cascade = cascade_of(stages)
-    made = cascade.run("a cat", Noise([1, 2], (3, 16, 16)), size=32, settings=[StageSettings(steps=2)] * 2)
-    assert [tuple(x.shape) for x in made] == [(2, 3, 16, 16), (2, 3, 32, 32)]
+    how = {"seed": SEED, "steps": 3, "stages": [StageSettings(steps=3)] * 2}
+    one = sf.sample(cascade, "a cat", **how).x
+    same = sf.sample(cascade, sf.hybrid(far="a cat", near="a cat"), **how).x
+    torch.testing.assert_close(one, same, atol=TOLERANCE, rtol=0)
+    other = sf.sample(cascade, sf.hybrid(far="a dog", near="a cat"), **how).x
+    assert not torch.allclose(one, other, atol=0.05)
+
+
+def test_the_recipe_of_a_cascade_has_all_its_stages(stages: list[Path]) -> None:
+    cascade = cascade_of(stages)
+    settings = [StageSettings(steps=2, guidance=3.0, low_t=0.1), StageSettings(steps=1, solver="ddim")]
+    made = sf.sample(cascade, "a cat", seed=SEED, count=2, steps=2, stages=settings)
+    recipe = made.recipe
+    assert [stage.model for stage in (recipe, *recipe.stages)] == [str(folder) for folder in stages]
+    assert [stage.weights for stage in recipe.stages] == [model.sha256 for model in cascade.stages]
+    assert [(s.steps, s.solver, s.size, s.low_t) for s in recipe.stages] == [
+        (2, "ddpm", (32, 32), 0.1),
+        (1, "ddim", (64, 64), 0.251),
+    ]
+    assert recipe.made_size == (64, 64)
+    assert "Size: 64x64" in recipe.parameters()
+    again = sf.run(parse_recipe(json.loads(json.dumps(recipe.plain()))), cascade)
+    assert torch.equal(made.x, again.x)
+    alone = sf.run(recipe.single(1), cascade).x
+    torch.testing.assert_close(made.x[1:], alone, atol=TOLERANCE, rtol=0)
+
+
+def test_a_cascade_of_one_network_at_a_time_makes_the_same(stages: list[Path]) -> None:
+    how = {"seed": SEED, "steps": 2, "stages": [StageSettings(steps=2)]}
+    cascade = cascade_of(stages[:2])
+    made = sf.sample(cascade, "a cat", **how).x
     assert isinstance(cascade.first, TextModel)
     assert cascade.first.unet.loaded
-    alone = cascade.run(
-        "a cat", Noise([2], (3, 16, 16)), size=32, settings=[StageSettings(steps=2)] * 2, one_at_a_time=True
-    )
+    careful = Cascade(*cascade.models, one_at_a_time=True)
+    assert torch.equal(sf.sample(careful, "a cat", **how).x, made)
     assert not cascade.first.unet.loaded
-    torch.testing.assert_close(made[1][1:], alone[1], atol=TOLERANCE, rtol=0)
-    with pytest.raises(UsageError, match="makes 16, 32, 64 pixels, not 48"):
-        cascade.run("a cat", Noise([1], (3, 16, 16)), size=48)
-    with pytest.raises(UsageError, match="the stages of a cascade grow"):
-        Cascade(cascade.first, cascade.stages[1], cascade.stages[0])
-    with pytest.raises(UsageError, match="begins with a model that makes some"):
-        Cascade(cascade.stages[0])
+
+
+def test_the_steps_of_all_stages_are_counted_as_one_run_and_may_be_stopped(stages: list[Path]) -> None:
+    cascade = cascade_of(stages[:2])
+    how = {"seed": SEED, "steps": 2, "stages": [StageSettings(steps=3)]}
+    seen: list[tuple[int, int, int]] = []
+
+    def see(step: Step) -> bool:
+        seen.append((step.index, step.total, step.x.shape[-1]))
+        return stop_at == step.index
+
+    stop_at = -1
+    assert sf.sample(cascade, "a cat", on_step=see, **how).x.shape[-1] == 32
+    assert seen == [(0, 5, 16), (1, 5, 16), (2, 5, 32), (3, 5, 32), (4, 5, 32)]
+    seen.clear()
+    stop_at = 0
+    assert sf.sample(cascade, "a cat", on_step=see, **how).x.shape[-1] == 16
+    assert len(seen) == 1
+
+
+def test_cascades_refuse_what_they_cannot_do(stages: list[Path]) -> None:
+    one, two, three = (sf.load(str(folder)) for folder in stages)
+    cascade = Cascade(one, two, three)
+    assert isinstance(one, TextModel)
+    mask = torch.zeros(1, 1, 16, 16)
+    for what, how, message in (
+        ("a cat", {"upscale": 48}, "makes 16, 32, 64 pixels, not 48"),
+        ("a cat", {"stages": [StageSettings()] * 3}, "3 settings for 2 stages"),
+        ("a cat", {"stages": [StageSettings(low_t=2.0)]}, "stages.0.low_t"),
+        ("a cat", {"low_t": 0.1}, "low and low_t go together"),
+        (sf.crops("a cat"), {}, "crops do not go with upscaling"),
+        (sf.inpaint(low_picture(), mask, "a"), {}, "known pixels are of one size"),
+        (sf.upscale(low_picture(), "a cat"), {}, "makes pictures of its own"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            sf.sample(cascade, what, seed=0, **how)
+    assert not one.unet.loaded
+    for models, message in (
+        ((one, three, two), "the stages of a cascade grow"),
+        ((two,), "begins with a model that makes some"),
+        ((one, one), "it does not make them larger"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Cascade(*models)
+    with pytest.raises(UsageError, match="32 take stages that make them larger"):
+        sf.sample(one, "a cat", seed=0, upscale=32)
+    with pytest.raises(UsageError, match="no stages were published for"):
+        sf.load_cascade(str(stages[0]), upscale=32)
+    recipe, inputs = sf.make_recipe(cascade, "a cat", seed=0)
+    with pytest.raises(UsageError, match=r"goes on through .*give a Cascade"):
+        sf.run(recipe, one, inputs)
+    with pytest.raises(UsageError, match="stage 1, stage 2 are the cascade's own networks"):
+        sf.run(recipe, cascade, inputs, networks={"stage 1": one})
+    with pytest.raises(UsageError, match="each of stages needs low_t"):
+        parse_recipe(recipe.plain() | {"stages": [one_stage(recipe) | {"low_t": None}]})
+
+
+def one_stage(recipe: Recipe) -> dict[str, Any]:
+    stage: dict[str, Any] = recipe.plain()["stages"][0]
+    return stage
 
 
 def test_stages_refuse_what_they_cannot_do(stages: list[Path]) -> None:
     one, two = (sf.load(str(folder)) for folder in stages[:2])
-    assert isinstance(two, UpscalingModel)
-    noise, settings = Noise([0], two.shape), StageSettings(steps=1)
-    with pytest.raises(UsageError, match="makes pictures larger: give it one"):
-        sf.sample(two, "a cat", seed=0, steps=1)
-    with pytest.raises(UsageError, match="crops do not go with upscaling"):
-        upscaled(two, sf.crops("a cat"), low_picture(), noise, settings)
-    with pytest.raises(UsageError, match="of 3 channels, not 1"):
-        upscaled(two, "a cat", low_picture()[:, :1], noise, settings)
-    with pytest.raises(UsageError, match="knows no classes such as 3"):
-        sf.sample(one, sf.label(3), seed=0, steps=1)
+    for model, what, message in (
+        (two, "a cat", "makes pictures larger: give it one"),
+        (two, sf.upscale(low_picture(), sf.crops("a cat")), "crops do not go with upscaling"),
+        (two, sf.upscale(low_picture()[:, :1], "a cat"), "of 3 channels, not 1"),
+        (one, sf.upscale(low_picture(), "a cat"), "does not make them larger"),
+        (one, sf.label(3), "knows no classes such as 3"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            sf.sample(model, what, seed=0, steps=1)
 
 
 def test_the_latent_upscaler(tmp_path: Path, stages: list[Path], differences: dict[str, float]) -> None:
@@ -287,16 +379,18 @@ def test_the_latent_upscaler(tmp_path: Path, stages: list[Path], differences: di
     settings = {"num_inference_steps": 10, "guidance_scale": 6.0, "noise_level": 20}
     theirs = pictures_of(pipe, "a cat", image=(low_picture() + 1) / 2, **settings)
     model = sf.load(str(folder))
-    assert isinstance(model, UpscalingModel)
-    noise, how = Noise([SEED], model.shape), StageSettings(steps=10, guidance=6.0)
-    ours = upscaled(model, "a cat", low_picture(), noise, how)
+    how = {"seed": SEED, "steps": 10, "guidance": 6.0}
+    ours = sf.sample(model, sf.upscale(low_picture(), "a cat"), **how).x
     compare(differences, "StableDiffusionUpscalePipeline, ddim, v-prediction", ours, 2 * theirs - 1)
 
-    cascade = Cascade(sf.load(str(stages[0])), model)
-    made = cascade.run("a cat", Noise([SEED], (3, 16, 16)), settings=[StageSettings(steps=2)] * 2)
-    assert [x.shape[-1] for x in made] == [16, 32]
+    small, quick = Cascade(sf.load(str(stages[0])), model), StageSettings(steps=2)
+    assert sf.sample(small, "a cat", seed=SEED, steps=2, stages=[quick]).x.shape[-1] == 32
+    deep = Cascade(
+        *(sf.load(str(stage)) for stage in stages[:2]), model
+    )  # its latents grow with what it gets
+    assert sf.sample(deep, "a cat", seed=SEED, steps=2, stages=[quick, quick]).x.shape[-1] == 64
     with pytest.raises(UsageError, match="acts on pixels"):
-        upscaled(model, sf.anagram("a", "b", view="flip"), low_picture(), noise, how)
+        sf.sample(model, sf.upscale(low_picture(), sf.anagram("a", "b", view="flip")), seed=0)
 
 
 # ---------------------------------------------------------------------------------------- Stable Diffusion

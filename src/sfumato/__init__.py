@@ -22,8 +22,9 @@ _PUBLIC = {
     "sfumato.core.path": ["make_path", "zigzag"],
     "sfumato.core.views": ["LinearView", "PixelMap"],
     "sfumato.errors": ["ModelUnavailableError", "SfumatoError", "UsageError"],
+    "sfumato.models.cascade": ["Cascade", "StageSettings"],
     "sfumato.models.model": ["Model"],
-    "sfumato.models.registry": ["load"],
+    "sfumato.models.registry": ["load", "load_cascade"],
     "sfumato.pictures": ["read_mask", "read_picture"],
     "sfumato.recipe": ["Recipe", "read_recipe"],
     "sfumato.sampling": ["Pictures", "make_recipe", "run", "sample"],
@@ -38,6 +39,7 @@ _PUBLIC = {
         "motion_hybrid",
         "panorama",
         "translate",
+        "upscale",
     ],
 }
 _HOME = {name: module for module, names in _PUBLIC.items() for name in names}
@@ -53,8 +55,9 @@ if TYPE_CHECKING:
     from sfumato.core.path import make_path, zigzag
     from sfumato.core.views import LinearView, PixelMap
     from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+    from sfumato.models.cascade import Cascade, StageSettings
     from sfumato.models.model import Model
-    from sfumato.models.registry import load
+    from sfumato.models.registry import load, load_cascade
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe
     from sfumato.sampling import Pictures, make_recipe, run, sample
@@ -69,6 +72,7 @@ if TYPE_CHECKING:
         motion_hybrid,
         panorama,
         translate,
+        upscale,
     )
 
 

@@ -33,12 +33,11 @@ class InputFile(BaseModel):
     convention: Literal["white", "alpha"] = "white"  # masks only: what marks the pixels to be made
 
 
-class Recipe(BaseModel):
-    """Everything that makes `count` pictures; picture i has the seed `seed + i` and can be made alone."""
+class Stage(BaseModel):
+    """How the pictures of one size are sampled, by one model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    version: Literal[1] = 1
     model: str = Field(min_length=1, max_length=1000)
     weights: str | None = None  #                       sha256 of the model's weights
     expression: dict[str, Any]  #                       core/notation.py
@@ -46,13 +45,27 @@ class Recipe(BaseModel):
     spacing: str = "trailing"
     solver: str = "dpm++2m"
     options: dict[str, float | str] = {}  #             of the solver, such as {"eta": 0.5}
+    size: tuple[Side, Side]  #                          (H, W)
+    # The time up to which the low-resolution picture is noised; for models that make a picture larger.
+    low_t: float | None = Field(default=None, gt=0, le=1)
+
+
+class Recipe(Stage):
+    """Everything that makes `count` pictures; picture i has the seed `seed + i` and can be made alone.
+
+    Its own fields are those of the first stage; each of `stages` makes larger what the one before made, and
+    draws its noise where that one left off.
+    """
+
+    version: Literal[1] = 1
+    stages: tuple[Stage, ...] = Field(default=(), max_length=8)
     strength: float = Field(default=1.0, gt=0, le=1)
     start: str | None = None  #                         sha256 of the picture that sampling starts from
+    low: str | None = None  #                           sha256 of the picture that is made larger
     keep: str | None = None  #                          sha256 of the picture whose pixels stay ...
     mask: str | None = None  #                          ... outside this mask
     jump: int = Field(default=10, ge=1, le=1000)
     repeats: int = Field(default=1, ge=1, le=100)
-    size: tuple[Side, Side]  #                          (H, W)
     seed: int = Field(ge=0, le=2**64 - 1)
     count: int = Field(default=1, ge=1, le=100_000)
     inputs: dict[str, InputFile] = {}
@@ -61,7 +74,18 @@ class Recipe(BaseModel):
     def _nothing_ignored(self) -> Recipe:
         if (self.keep is None) != (self.mask is None):
             raise ValueError("keep and mask go together: the pixels of one stay outside the other")
+        if (self.low is None) != (self.low_t is None):
+            raise ValueError("low and low_t go together: a picture to make larger, and how far it is noised")
+        if self.stages and self.keep is not None:
+            raise ValueError("stages do not go with keep: known pixels are of one size")
+        if any(stage.low_t is None for stage in self.stages):
+            raise ValueError("each of stages needs low_t: how far the picture before it is noised")
         return self
+
+    @property
+    def made_size(self) -> tuple[int, int]:
+        """(H, W) of the pictures that are made: those of the last stage."""
+        return (self.stages or (self,))[-1].size
 
     @property
     def seeds(self) -> list[int]:
@@ -74,7 +98,7 @@ class Recipe(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """The recipe as JSON-able data, also what is the default of today."""
-        return self.model_dump(mode="json", exclude_none=True)
+        return {"version": self.version, **self.model_dump(mode="json", exclude_none=True)}
 
     def prompts(self) -> list[str]:
         """What is asked, in the order of reading, each once."""
@@ -88,8 +112,8 @@ class Recipe(BaseModel):
             "Sampler": self.solver,
             "CFG scale": next(_guidance(self.expression), "by noise level"),
             "Seed": self.seed,
-            "Size": f"{self.size[1]}x{self.size[0]}",
-            "Model": self.model,
+            "Size": f"{self.made_size[1]}x{self.made_size[0]}",
+            "Model": " + ".join(stage.model for stage in (self, *self.stages)),
         }
         if self.strength < 1:
             settings["Denoising strength"] = self.strength

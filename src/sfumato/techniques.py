@@ -34,6 +34,7 @@ class Edit:
     """An expression with the picture that it works on.
 
     start: sampling starts from this picture, noised, at `strength` in (0, 1]; 1 forgets it.
+    low: the picture that is made larger, by a model that does that.
     keep, mask: pixels of `keep` outside the mask (1 where pixels are made) stay exactly as they are.
     jump, repeats: RePaint's resampling; repeats 1 is none.
     size: (H, W) of the canvas; None is the model's own.
@@ -42,6 +43,7 @@ class Edit:
     expression: Expression
     start: Content | None = None
     strength: float = 1.0
+    low: Content | None = None
     keep: Content | None = None
     mask: Mask | None = None
     jump: int = 10
@@ -132,6 +134,11 @@ def panorama(reading: Reading, *, size: tuple[int, int], overlap: float = 0.5) -
 def translate(picture: Tensor, reading: Reading, *, strength: float = 0.7) -> Edit:
     """Image to image: a picture (C, H, W), noised to `strength` and denoised (Meng et al. 2022, SDEdit)."""
     return Edit(expression=as_expression(reading), start=one_picture(picture), strength=strength)
+
+
+def upscale(picture: Tensor, reading: Reading) -> Edit:
+    """A picture (C, h, w) made larger, by a model that does that (Ho et al. 2022, Cascaded Diffusion)."""
+    return Edit(expression=as_expression(reading), low=one_picture(picture))
 
 
 def inpaint(

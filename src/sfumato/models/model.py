@@ -150,6 +150,9 @@ class Model:
     def prepare(self, e: Expression) -> None:
         """Have ready what the questions of an expression need, such as encoded texts."""
 
+    def unload(self) -> None:
+        """Free the memory of the network, where it can come back by itself."""
+
     def encode(self, picture: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
         """The state of pictures (1, C, H, W) in [-1, 1]; `draw` is for encoders that sample."""
         return picture

@@ -10,11 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.errors import ModelUnavailableError
+from sfumato.errors import ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
     import torch
 
+    from sfumato.models.cascade import Cascade
     from sfumato.models.model import Model
 
 
@@ -76,3 +77,39 @@ def load(
         f"no model {name!r}: give a folder with model.json or model_index.json, a hub id, or one of "
         f"{', '.join([*MODELS, *HUB])}"
     )
+
+
+def load_cascade(
+    name: str,
+    *stages: str,
+    upscale: int | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+    offline: bool = False,
+    one_at_a_time: bool = False,
+) -> Cascade:
+    """A model and the stages that make its pictures larger, each as `load` has it.
+
+    Without `stages` they are those that were published for the model, as far as the height `upscale` (the
+    first of them without one). one_at_a_time: a stage's network leaves the memory before the next one comes.
+
+    Raises:
+        UsageError: none were published, none of these makes that height, or they do not fit.
+        ModelUnavailableError, SfumatoError: as `load`.
+    """
+    from sfumato.models.cascade import Cascade
+    from sfumato.models.pretrained import HUB
+
+    cascade = Cascade(
+        load(name, device=device, dtype=dtype, offline=offline),
+        *(load(stage, device=device, dtype=dtype, offline=offline) for stage in stages),
+        one_at_a_time=one_at_a_time,
+    )
+    published = HUB[name].larger if name in HUB and not stages else None
+    if published is None and not stages:
+        raise UsageError(f"no stages were published for {name}: name the models that make it larger")
+    while published is not None:
+        stage = load(published, device=device, dtype=dtype, offline=offline)
+        cascade = Cascade(*cascade.models, stage, one_at_a_time=one_at_a_time)
+        published = HUB[published].larger if upscale is not None and cascade.sizes[-1] < upscale else None
+    return cascade if upscale is None else cascade.up_to(upscale)

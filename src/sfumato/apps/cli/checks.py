@@ -38,6 +38,13 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def all_finite(values: list[float] | None) -> list[float] | None:
+    """No NaN, no infinity among them."""
+    for value in values or ():
+        finite(value)
+    return values
+
+
 def share(value: float) -> float:
     """Above 0, at most 1."""
     if not 0 < value <= 1:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from sfumato.apps.cli.options import Loading
+    from sfumato.models.cascade import Cascade
     from sfumato.models.model import Model
 
 
@@ -55,3 +58,22 @@ def load_on(name: str, machine: Loading) -> Model:
     from sfumato.models.registry import load
 
     return load(name, device=device, dtype=dtype, offline=machine.offline)
+
+
+def load_cascade_on(
+    name: str, stages: Sequence[str], machine: Loading, *, upscale: int | None = None
+) -> Cascade:
+    """A model and the stages that make its pictures larger, one of them in memory at a time."""
+    device = find_device(machine.device)
+    dtype = find_dtype(machine.dtype, device)
+    from sfumato.models.registry import load_cascade
+
+    return load_cascade(
+        name,
+        *stages,
+        upscale=upscale,
+        device=device,
+        dtype=dtype,
+        offline=machine.offline,
+        one_at_a_time=True,
+    )

@@ -77,7 +77,8 @@ def _find(recipe: Recipe, sha256: str, file: InputFile, channels: int, places: I
     looked: list[str] = []
     for path in dict.fromkeys(places):
         try:
-            found, tensor = _read_again(path, file, recipe.size, channels)
+            size = None if sha256 == recipe.low else recipe.size  # a low-resolution picture is as it is
+            found, tensor = _read_again(path, file, size, channels)
         except SfumatoError as error:
             looked.append(str(error))
             continue
@@ -90,18 +91,20 @@ def _find(recipe: Recipe, sha256: str, file: InputFile, channels: int, places: I
     )
 
 
-def _read_again(path: Path, file: InputFile, size: tuple[int, int], channels: int) -> tuple[str, Tensor]:
+def _read_again(
+    path: Path, file: InputFile, size: tuple[int, int] | None, channels: int
+) -> tuple[str, Tensor]:
     from sfumato.core.content import Content
     from sfumato.pictures import picture_size
 
-    if file.kind == "mask":
+    if file.kind == "mask" and size is not None:
         mask = _mask(path, file.convention, picture_size(path), size)
         return mask.sha256, mask.tensor
     content = Content(_picture(path, size, channels))
     return content.sha256, content.tensor
 
 
-def _picture(path: Path, size: tuple[int, int], channels: int) -> Tensor:
+def _picture(path: Path, size: tuple[int, int] | None, channels: int) -> Tensor:
     from sfumato.pictures import read_picture
 
     return read_picture(path, size=size, channels=1 if channels == 1 else 3)

@@ -10,7 +10,7 @@ from typer import Option
 
 from sfumato.apps.cli import checks, names
 
-_SAMPLING, _OUTPUT, _MACHINE = "Sampling", "Output", "Machine"
+_SAMPLING, _LARGER, _OUTPUT, _MACHINE = "Sampling", "Larger pictures", "Output", "Machine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,54 @@ class Sampling(Way):
             "--count", "-n", min=1, max=names.MAX_COUNT, help="How many pictures.", rich_help_panel=_SAMPLING
         ),
     ] = 1
+    upscale: Annotated[
+        int | None,
+        Option(
+            metavar="SIZE",
+            min=1,
+            max=names.MAX_SIDE,
+            help="Make the pictures larger, to this height, by the stages of a cascade; the options above "
+            "are those of the first stage.",
+            rich_help_panel=_LARGER,
+        ),
+    ] = None
+    stage: Annotated[
+        list[str] | None,
+        Option(
+            metavar="MODEL",
+            help="Name, folder or hub id of a model that makes pictures larger, for each stage in order; "
+            "by default those published for the model.",
+            autocompletion=names.complete_models,
+            rich_help_panel=_LARGER,
+        ),
+    ] = None
+    stage_steps: Annotated[
+        list[int] | None,
+        Option(
+            min=1,
+            max=names.MAX_STEPS,
+            help="Denoising steps of each further stage, in their order; its model's own by default.",
+            rich_help_panel=_LARGER,
+        ),
+    ] = None
+    stage_guidance: Annotated[
+        list[float] | None,
+        Option(
+            help="Guidance scale of each further stage, in their order; its model's own by default.",
+            callback=checks.all_finite,
+            rich_help_panel=_LARGER,
+        ),
+    ] = None
+    stage_noise: Annotated[
+        list[float] | None,
+        Option(
+            metavar="SHARE",
+            help="How far each further stage noises the picture before it, above 0 to 1; its model's own by "
+            "default.",
+            callback=checks.shares,
+            rich_help_panel=_LARGER,
+        ),
+    ] = None
     recipe_out: Annotated[
         Path | None,
         Option(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import find_inputs
 from sfumato.apps.cli.options import Machine, Output
 from sfumato.apps.cli.places import RECIPES, check_places
@@ -21,6 +21,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sfumato.models.cascade import Cascade
     from sfumato.models.model import Model
     from sfumato.recipe import Recipe
 
@@ -34,6 +35,15 @@ _Model = Annotated[
     str | None,
     Option("--model", "-m", help="Another name or folder for the recipe's model.", show_default=False),
 ]
+_Stages = Annotated[
+    list[str] | None,
+    Option(
+        "--stage",
+        metavar="MODEL",
+        help="Other names or folders for the models of the recipe's further stages, all of them.",
+        show_default=False,
+    ),
+]
 _Folder = Annotated[
     Path | None,
     Option("--inputs", help="Folder of the input pictures, looked into first.", show_default=False),
@@ -46,6 +56,7 @@ def run(
     machine: Machine,
     recipe: Annotated[Path, Argument(help="Recipe, .yaml or .json.")],
     model: _Model = None,
+    stage: _Stages = None,
     inputs: _Folder = None,
     seed: Annotated[int | None, Option(min=0, help="Instead of the recipe's seed.")] = None,
     count: Annotated[
@@ -59,8 +70,8 @@ def run(
     read = read_recipe(recipe)
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
-    loaded = load_for(chosen, model, machine)
-    given = find_inputs(chosen, loaded.shape[0], beside=recipe.parent, folder=inputs)
+    loaded = load_for(chosen, model, stage, machine)
+    given = find_inputs(chosen, channels_of(loaded), beside=recipe.parent, folder=inputs)
     places.spare([file.file for file in chosen.inputs.values()], chosen.seeds)
     run_recipe(chosen, loaded, given, places=places, output=output, machine=machine)
 
@@ -78,6 +89,7 @@ def replay(
         Option(help="Recipe file, for a picture that carries none.", show_default=False),
     ] = None,
     model: _Model = None,
+    stage: _Stages = None,
     inputs: _Folder = None,
 ) -> None:
     """Make a picture again from the recipe inside it, and say whether the pixels agree.
@@ -89,7 +101,7 @@ def replay(
         if recipe is not None:
             raise UsageError(f"{picture} is a recipe itself: give --recipe with a picture only")
         chosen = Output(out=out or Path("replay.png"))
-        run(output=chosen, machine=machine, recipe=picture, model=model, inputs=inputs)
+        run(output=chosen, machine=machine, recipe=picture, model=model, stage=stage, inputs=inputs)
         note("a recipe holds no pixels: there is nothing to compare")
         return
     metadata = _metadata(picture, recipe)
@@ -100,16 +112,37 @@ def replay(
         for file in (file for recipe in recipes for file in recipe.inputs.values()):
             if out.resolve() in {Path(file.file).resolve(), (picture.parent / file.file).resolve()}:
                 raise UsageError(f"{out} is an input of the picture: choose another --out")
-    x = _remade(recipes, model, machine, beside=picture.parent, folder=inputs)
+    loaded = load_for(recipes[0], model, stage, machine)
+    x = _remade(recipes, loaded, machine, beside=picture.parent, folder=inputs)
     _compare(picture, x, metadata, recipes[0].parameters(), out)
 
 
-def load_for(recipe: Recipe, name: str | None, machine: Machine) -> Model:
-    """The model of a recipe; says when its weights are not those that the recipe was written with."""
-    model = load_on(name or recipe.model, machine)
-    if recipe.weights is not None and model.sha256 != recipe.weights:
-        note(f"the weights of {model.name} are not those of the recipe: expect another picture")
+def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine: Machine) -> Model | Cascade:
+    """The models of a recipe; says when weights are not those that the recipe was written with.
+
+    name, stages: instead of what the recipe calls them.
+    """
+    from sfumato.models.cascade import Cascade
+
+    if stages and len(stages) != len(recipe.stages):
+        raise UsageError(f"{len(stages)} --stage for {len(recipe.stages)} further stages of the recipe")
+    if recipe.stages:
+        names = stages or [stage.model for stage in recipe.stages]
+        model: Model | Cascade = load_cascade_on(name or recipe.model, names, machine)
+    else:
+        model = load_on(name or recipe.model, machine)
+    models = model.models if isinstance(model, Cascade) else [model]
+    for stage, loaded in zip((recipe, *recipe.stages), models, strict=True):
+        if stage.weights is not None and loaded.sha256 != stage.weights:
+            note(f"the weights of {loaded.name} are not those of the recipe: expect another picture")
     return model
+
+
+def channels_of(model: Model | Cascade) -> int:
+    """How many channels the input pictures of a model have."""
+    from sfumato.models.cascade import first_of
+
+    return first_of(model).shape[0]
 
 
 def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
@@ -145,21 +178,20 @@ def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
     if not isinstance(written, list):
         raise UsageError("the picture's recipes are no list: they are damaged")
     recipes = [parse_recipe(data) for data in written]
-    if not recipes or len({recipe.model for recipe in recipes}) > 1:
+    if not recipes or len({tuple(s.model for s in (r, *r.stages)) for r in recipes}) > 1:
         raise UsageError("the recipes of a sheet must name one model")
     return recipes
 
 
 def _remade(
-    recipes: Sequence[Recipe], name: str | None, machine: Machine, *, beside: Path, folder: Path | None
+    recipes: Sequence[Recipe], model: Model | Cascade, machine: Machine, *, beside: Path, folder: Path | None
 ) -> Tensor:
     """All pictures of the recipes, (N, C, H, W)."""
     import torch
 
-    model = load_for(recipes[0], name, machine)
     parts = []
     for recipe in recipes:
-        given = find_inputs(recipe, model.shape[0], beside=beside, folder=folder)
+        given = find_inputs(recipe, channels_of(model), beside=beside, folder=folder)
         parts += [pictures.x for pictures in make_parts(recipe, model, given, machine)]
     return torch.cat(parts)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import Inputs
 from sfumato.apps.cli.places import Places, check_places, write_recipe
 from sfumato.apps.cli.progress import note, progress_bar
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sfumato.core.expression import Expression
     from sfumato.core.notation import Inputs as Given
     from sfumato.core.sampler import Step
+    from sfumato.models.cascade import Cascade, StageSettings
     from sfumato.models.model import Model
     from sfumato.recipe import Recipe
     from sfumato.sampling import Pictures
@@ -39,11 +40,13 @@ def make(command: str, sampling: Sampling, output: Output, machine: Machine, bui
     """Make the pictures of one command."""
     places = check_places(command, output, sampling.recipe_out)
     options = solver_options(sampling.solver_option)
-    model = load_on(sampling.model, machine)
+    model = load_sampled(sampling, machine)
+    from sfumato.models.cascade import first_of
     from sfumato.sampling import make_recipe
 
-    inputs = Inputs(model)
-    what = build(model, inputs)
+    first = first_of(model)
+    inputs = Inputs(first)
+    what = build(first, inputs)
     recipe, given = make_recipe(
         model,
         what,
@@ -54,18 +57,38 @@ def make(command: str, sampling: Sampling, output: Output, machine: Machine, bui
         options=options,
         spacing=sampling.spacing,
         guidance=sampling.guidance,
+        stages=stage_settings(sampling),
         files=inputs.files,
     )
     places.spare([file.file for file in recipe.inputs.values()], recipe.seeds)
     run_recipe(recipe, model, given, places=places, output=output, machine=machine)
 
 
+def load_sampled(sampling: Sampling, machine: Machine) -> Model | Cascade:
+    """The model that was asked for, with the stages that make its pictures larger."""
+    if sampling.upscale is None and not sampling.stage:
+        if sampling.stage_steps or sampling.stage_guidance or sampling.stage_noise:
+            raise UsageError("--stage-steps, --stage-guidance and --stage-noise need --upscale or --stage")
+        return load_on(sampling.model, machine)
+    return load_cascade_on(sampling.model, sampling.stage or (), machine, upscale=sampling.upscale)
+
+
+def stage_settings(sampling: Sampling) -> list[StageSettings]:
+    """How each stage is sampled, as far as anything is said of it."""
+    from itertools import zip_longest
+
+    from sfumato.models.cascade import StageSettings
+
+    said = zip_longest(sampling.stage_steps or (), sampling.stage_guidance or (), sampling.stage_noise or ())
+    return [StageSettings(steps=steps, guidance=guidance, low_t=low_t) for steps, guidance, low_t in said]
+
+
 def run_recipe(
-    recipe: Recipe, model: Model, given: Given, *, places: Places, output: Output, machine: Machine
+    recipe: Recipe, model: Model | Cascade, given: Given, *, places: Places, output: Output, machine: Machine
 ) -> None:
     """Run a recipe and write what it makes: pictures as they are done, sheets and animations at the end."""
-    if places.animation is not None and model.state_shape != model.shape:
-        raise UsageError(f"--animate: {model.name} works on latents, whose estimates are no pictures")
+    if places.animation is not None:
+        check_animation(recipe, model)
     start = time.monotonic()
     film = Film() if places.animation else None
     parts: list[Tensor] = []
@@ -90,6 +113,17 @@ def run_recipe(
     note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
 
 
+def check_animation(recipe: Recipe, model: Model | Cascade) -> None:
+    """Refuse to film what is no picture, or of several sizes; UsageError."""
+    from sfumato.models.cascade import first_of
+
+    first = first_of(model)
+    if recipe.stages:
+        raise UsageError("--animate shows pictures of one size: leave --upscale out")
+    if first.state_shape != first.shape:
+        raise UsageError(f"--animate: {first.name} works on latents, whose estimates are no pictures")
+
+
 def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output) -> Path:
     import torch
 
@@ -101,7 +135,7 @@ def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output)
 
 
 def make_parts(
-    recipe: Recipe, model: Model, given: Given, machine: Machine, film: Film | None = None
+    recipe: Recipe, model: Model | Cascade, given: Given, machine: Machine, film: Film | None = None
 ) -> Iterator[Pictures]:
     """The pictures of a recipe, so many at a time as one forward pass may have rows."""
     from sfumato.sampling import MAX_ROWS, run

@@ -18,27 +18,38 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 @dataclass(frozen=True, kw_only=True)
 class Hub:
-    """A repository of the hub that has a short name."""
+    """A repository of the hub that has a short name; `larger` is that of the stage that upscales it."""
 
     repository: str
     summary: str
+    larger: str | None = None
 
 
 HUB: dict[str, Hub] = {
     "deepfloyd": Hub(
-        repository="DeepFloyd/IF-I-XL-v1.0", summary="DeepFloyd IF stage I, 64 x 64, 4.3 B: text"
+        repository="DeepFloyd/IF-I-XL-v1.0",
+        summary="DeepFloyd IF stage I, 64 x 64, 4.3 B: text",
+        larger="deepfloyd-2",
     ),
     "deepfloyd-l": Hub(
-        repository="DeepFloyd/IF-I-L-v1.0", summary="DeepFloyd IF stage I, 64 x 64, 0.9 B: text"
+        repository="DeepFloyd/IF-I-L-v1.0",
+        summary="DeepFloyd IF stage I, 64 x 64, 0.9 B: text",
+        larger="deepfloyd-2",
     ),
     "deepfloyd-m": Hub(
-        repository="DeepFloyd/IF-I-M-v1.0", summary="DeepFloyd IF stage I, 64 x 64, 0.4 B: text"
+        repository="DeepFloyd/IF-I-M-v1.0",
+        summary="DeepFloyd IF stage I, 64 x 64, 0.4 B: text",
+        larger="deepfloyd-2-m",
     ),
     "deepfloyd-2": Hub(
-        repository="DeepFloyd/IF-II-L-v1.0", summary="DeepFloyd IF stage II, 64 to 256, 1.2 B"
+        repository="DeepFloyd/IF-II-L-v1.0",
+        summary="DeepFloyd IF stage II, 64 to 256, 1.2 B",
+        larger="x4-upscaler",
     ),
     "deepfloyd-2-m": Hub(
-        repository="DeepFloyd/IF-II-M-v1.0", summary="DeepFloyd IF stage II, 64 to 256, 0.4 B"
+        repository="DeepFloyd/IF-II-M-v1.0",
+        summary="DeepFloyd IF stage II, 64 to 256, 0.4 B",
+        larger="x4-upscaler",
     ),
     "x4-upscaler": Hub(
         repository="stabilityai/stable-diffusion-x4-upscaler",

@@ -128,6 +128,9 @@ class TextModel(Model):
         """Have the texts of a run encoded before the network is needed."""
         self.embeddings.prepare([self._text(condition) for condition in asked(e)])
 
+    def unload(self) -> None:
+        self.unet.unload()
+
     def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
         return self._answer(x, t, conditions, None)
 

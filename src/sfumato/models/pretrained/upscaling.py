@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sfumato.core.crops import Crops
+from sfumato.core.expression import Expression
 from sfumato.core.frame import Beside, Condition
 from sfumato.core.noise import Noise
 from sfumato.core.prediction import Estimate, add_noise
@@ -31,6 +33,12 @@ class UpscalingModel(TextModel):
 
         Both are drawn here, in the order of diffusers' own pipeline.
         """
+
+    def check(self, e: Expression) -> None:
+        """Refuse, with the reason, windows: they would have to be cut of both pictures; UsageError."""
+        super().check(e)
+        if any(isinstance(node, Crops) for node in e.walk()):
+            raise UsageError("crops do not go with upscaling: upscale a picture of the network's own size")
 
     def fitting(self, side: int) -> UpscalingModel:  # noqa: ARG002
         """This model for low-resolution pictures of side x side pixels."""

@@ -444,6 +444,33 @@ def test_v_prediction(tmp_path: Path, differences: dict[str, float]) -> None:
     compare(differences, "StableDiffusionPipeline, v-prediction, dpm++2m", ours, 2 * theirs - 1)
 
 
+@pytest.mark.parametrize("blank", [True, False])
+def test_stable_diffusion_xl(tmp_path: Path, differences: dict[str, float], blank: bool) -> None:
+    folder = tiny.stable_diffusion_xl(tmp_path, blank=blank)
+    pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
+    settings = {"num_inference_steps": 10, "guidance_scale": 5.0}
+    model = sf.load(str(folder))
+    how: dict[str, Any] = {"seed": SEED, "steps": 10, "spacing": "leading"}
+    name = f"StableDiffusionXLPipeline, euler{'' if blank else ', empty prompt encoded'}"
+    ours = sf.sample(model, "a rocket", guidance=5, **how).x
+    compare(differences, name, ours, 2 * pictures_of(pipe, "a rocket", **settings) - 1)
+    theirs = pictures_of(pipe, "a rocket", negative_prompt="a cat", **settings)
+    ours = sf.sample(model, sf.prompt("a rocket").guided(5, negative="a cat"), **how).x
+    compare(differences, f"{name}, negative prompt", ours, 2 * theirs - 1)
+    if not blank:
+        return
+    parts = {**pipe.components, "feature_extractor": None, "image_encoder": None}
+    translate = diffusers.StableDiffusionXLImg2ImgPipeline(**parts, add_watermarker=False)
+    picture = low_picture()
+    theirs = pictures_of(translate, "a rocket", image=(picture + 1) / 2, strength=0.6, **settings)
+    ours = sf.sample(model, sf.translate(picture, "a rocket", strength=0.6), guidance=5, **how).x
+    compare(differences, "StableDiffusionXLImg2ImgPipeline, euler", ours, 2 * theirs - 1)
+    composed = sf.sample(model, sf.compose("a", "b", weights=[1.0, 0.0]), guidance=5, **how).x
+    alone = sf.sample(model, "a", guidance=5, **how).x
+    torch.testing.assert_close(composed, alone, atol=TOLERANCE, rtol=0)
+    assert not torch.allclose(sf.sample(model, sf.compose("a", "b"), guidance=5, **how).x, alone, atol=0.01)
+
+
 def test_pixels_are_refused_in_latent_space_before_the_first_step(latent: Path) -> None:
     model = sf.load(str(latent))
     assert isinstance(model, LatentModel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,3 +117,67 @@ def test_upscaling_without_stages_is_refused(run: Run, stages: list[Path]) -> No
     ):
         code, _, err = run("generate", "a cat", "--model", stages[0], *words)
         assert (code, message in err) == (2, True), err
+
+
+# -- encoded prompts
+
+
+def bare(folder: Path, to: Path) -> Path:
+    """The folder without its text encoder."""
+    shutil.copytree(folder, to)
+    shutil.rmtree(to / "text_encoder")
+    return to
+
+
+def test_prompts_are_encoded_here_and_drawn_there(
+    run: Run, stages: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("anagram", "a cat", "a dog", *through(stages[:2]), "--out", "here.png")
+    Path("prompts.txt").write_text("a cat\n\n a dog \n", encoding="utf-8")
+    code, out, err = run("encode", "prompts.txt", "-m", stages[0], "-o", "prompts.safetensors")
+    assert (code, out.strip()) == (0, "prompts.safetensors")
+    assert "2 prompts" in err
+
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "empty"))
+    there = [bare(folder, tmp_path / f"stage{i}") for i, folder in enumerate(stages[:2])]
+    words = ["anagram", "a cat", "a dog", *through(there), "--out", "there.png"]
+    code, _, err = run(*words)
+    assert (code, "no text encoder and no embedding of" in err) == (3, True)
+    code, _, err = run(*words, "--embeddings", "prompts.safetensors")
+    assert code == 0, err
+    assert read_picture(Path("here.png")).equal(read_picture(Path("there.png")))
+    code, out, _ = run("replay", "there.png", "--embeddings", "prompts.safetensors")
+    assert (code, "agree exactly" in out) == (0, True)
+    code, _, err = run("generate", "a bird", *through(there), "--embeddings", "prompts.safetensors")
+    assert (code, "no embedding of 'a bird'" in err) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "content", "expected"),
+    [
+        (["encode", "nowhere.txt"], b"", (2, "cannot read the prompts of nowhere.txt")),
+        (["encode", "in.txt"], b"\xff\xfe\x00a", (2, "no text in UTF-8")),
+        (["encode", "in.txt"], b"\n \n", (2, "holds 0 prompts")),
+        (["encode", "in.txt"], b"a\n" * 10_001, (2, "holds 10,001 prompts")),
+        (["encode", "in.txt"], b"a" * 1_000_001, (2, "more than 1,000,000 bytes")),
+        (["encode", "in.txt", "--out", "x.pt"], b"a", (2, ".safetensors")),
+        (["encode", "in.txt", "--out", "no/x.safetensors"], b"a", (1, "there is no folder")),
+        (["encode", "in.txt", "--model", "digits"], b"a", (2, "it makes no embeddings")),
+        (["encode", "in.txt", "--model", "nowhere"], b"a", (3, "no model 'nowhere'")),
+        (["generate", "7", "--embeddings", "in.txt"], b"a", (2, "digits is not asked with texts")),
+        (
+            ["generate", "a", "--model", "MODEL", "--embeddings", "in.txt"],
+            b"a",
+            (2, "cannot be read as embed"),
+        ),
+    ],
+)
+def test_bad_prompts_and_embeddings_are_one_line(
+    run: Run, stages: list[Path], words: list[str], content: bytes, expected: tuple[int, str]
+) -> None:
+    Path("in.txt").write_bytes(content)
+    if words[0] == "encode" and "--model" not in words:
+        words = [*words, "--model", "MODEL"]
+    got, _, err = run(*(stages[0] if word == "MODEL" else word for word in words))
+    assert (got, err.count("\n"), files()) == (expected[0], 1, {"in.txt"}), err
+    assert expected[1] in err

@@ -16,12 +16,13 @@ import pytest
 import sentencepiece
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import sfumato as sf
 import tiny_pipelines as tiny
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.pretrained import text
+from sfumato.models.pretrained import encoders, text
 from sfumato.models.pretrained.embeddings import cache_folder
 from sfumato.models.pretrained.loading import load_tokenizer, open_folder
 from sfumato.models.pretrained.safety import read_shapes
@@ -230,6 +231,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return module
 
     monkeypatch.setattr(text, "load_network", load)
+    monkeypatch.setattr(encoders, "load_network", load)
     return order
 
 
@@ -292,6 +294,64 @@ def test_embeddings_of_another_encoder_are_refused(deepfloyd: Path, tmp_path: Pa
         model.embeddings.read(tmp_path / "nowhere.safetensors")
     with pytest.raises(UsageError, match="holds no embeddings that sfumato wrote"):
         model.embeddings.read(deepfloyd / "unet" / WEIGHTS)
+
+
+def test_embeddings_that_do_not_fit_are_one_line(deepfloyd: Path, tmp_path: Path) -> None:
+    model = text_model(deepfloyd)
+    good = model.write_embeddings(tmp_path / "good.safetensors", ["a cat"])
+    bare = shutil.copytree(deepfloyd, tmp_path / "bare")
+    shutil.rmtree(bare / "text_encoder")
+    tensors, about = load_file(good), {"format": "sfumato-embeddings-1", "encoder": "", "texts": '["a cat"]'}
+    for name, changed, message in (
+        ("narrow", {"0": tensors["0"][:, :3].contiguous()}, r"this model takes \(L, 32\)"),
+        ("pooled", {"0": tensors["0"], "0.pooled": torch.zeros(3)}, "another pooled part"),
+        ("nan", {"0": tensors["0"] * torch.nan}, "not finite"),
+        ("missing", {"1": tensors["0"]}, "cannot be read as embeddings"),
+    ):
+        file = tmp_path / f"{name}.safetensors"
+        save_file(changed, file, about)
+        with pytest.raises(UsageError, match=message) as caught:
+            text_model(bare).read_embeddings(file)
+        assert "\n" not in str(caught.value)
+    other = text_model(bare)
+    other.read_embeddings(good)
+    save_file({"0": tensors["0"][:5].contiguous()}, tmp_path / "short.safetensors", about)
+    with pytest.raises(UsageError, match="of another length"):
+        other.read_embeddings(tmp_path / "short.safetensors")
+    with pytest.raises(UsageError, match=r"written as \.safetensors"):
+        model.write_embeddings(tmp_path / "x.pt", ["a cat"])
+    with pytest.raises(UsageError, match="it makes no embeddings"):
+        sf.load("digits").write_embeddings(tmp_path / "x.safetensors", ["7"])
+    with pytest.raises(UsageError, match="it takes no embeddings"):
+        sf.load("digits", embeddings=[good])
+
+
+def test_pooled_embeddings_travel_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny.stable_diffusion_xl(tmp_path / "xl")
+    made = sf.sample(sf.load(str(folder)), "a cat", seed=0, steps=2).x
+    file = sf.load(str(folder)).write_embeddings(tmp_path / "prompts.safetensors", ["a cat"])
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "empty"))
+    shutil.rmtree(folder / "text_encoder_2")
+    assert torch.equal(sf.sample(sf.load(str(folder), embeddings=[file]), "a cat", seed=0, steps=2).x, made)
+
+
+def test_a_stage_without_a_text_encoder_asks_that_of_the_first(
+    deepfloyd: Path, tmp_path: Path, loaded: list[str]
+) -> None:
+    larger = tiny.deepfloyd(tmp_path / "two", size=32, upscales=True)
+    how: dict[str, Any] = {"seed": 0, "steps": 1, "stages": [sf.StageSettings(steps=1)]}
+    made = sf.sample(sf.load_cascade(str(deepfloyd), str(larger)), "a cat", **how).x
+    shutil.rmtree(larger / "text_encoder")
+    loaded.clear()
+    assert torch.equal(sf.sample(sf.load_cascade(str(deepfloyd), str(larger)), "a cat", **how).x, made)
+    assert loaded == ["unet", "unet"]  # the texts are in the cache of the encoder that is left
+    file = text_model(deepfloyd).write_embeddings(tmp_path / "prompts.safetensors", ["a cat"])
+    bare = shutil.copytree(deepfloyd, tmp_path / "bare")
+    shutil.rmtree(bare / "text_encoder")
+    cascade = sf.load_cascade(str(bare), str(larger), embeddings=[file])
+    assert torch.equal(sf.sample(cascade, "a cat", **how).x, made)
+    with pytest.raises(UsageError, match="cannot be read as embeddings"):
+        sf.load_cascade(str(bare), str(larger), embeddings=[tmp_path / "nowhere.safetensors"])
 
 
 def test_the_sentencepiece_tokenizer_that_deepfloyd_ships(deepfloyd: Path, tmp_path: Path) -> None:
@@ -363,14 +423,51 @@ def test_offline_makes_no_connection(monkeypatch: pytest.MonkeyPatch, way: str) 
         sf.load("somebody/no-such-model", offline=way == "argument")
 
 
-def test_a_pinned_revision_and_no_pickles_are_asked_for(monkeypatch: pytest.MonkeyPatch, ddpm: Path) -> None:
-    asked: dict[str, Any] = {}
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], list[dict[str, Any]]]:
+    """Let a local folder stand for what the hub holds: -> what is asked of the hub, in order."""
 
-    def fetch(repository: str, **kwargs: Any) -> str:
-        asked.update(kwargs, repository=repository)
-        return str(ddpm)
+    def stand_for(folder: Path) -> list[dict[str, Any]]:
+        calls: list[dict[str, Any]] = []
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+        def fetch(repository: str, **kwargs: Any) -> str:
+            calls.append({**kwargs, "repository": repository})
+            return str(folder)
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+        return calls
+
+    return stand_for
+
+
+def fetched(call: dict[str, Any], file: str) -> bool:
+    """Whether a call fetches a file of the repository: as the hub's own client decides it."""
+    patterns = {key: call[key] for key in ("allow_patterns", "ignore_patterns")}
+    return bool(list(huggingface_hub.utils.filter_repo_objects([file], **patterns)))
+
+
+def test_a_pinned_revision_and_no_pickles_are_asked_for(asked: Any, ddpm: Path) -> None:
+    calls = asked(ddpm)
     assert sf.load("google/ddpm-cifar10-32@abc123").shape == (3, 16, 16)
-    assert (asked["repository"], asked["revision"]) == ("google/ddpm-cifar10-32", "abc123")
-    assert not any(pattern.endswith((".bin", ".py", "*")) for pattern in asked["allow_patterns"])
+    assert {(call["repository"], call["revision"]) for call in calls} == {
+        ("google/ddpm-cifar10-32", "abc123")
+    }
+    for file in (f"unet/{WEIGHTS}", WEIGHTS, "config.json", "scheduler/scheduler_config.json"):
+        assert fetched(calls[-1], file), file
+    for file in ("unet/diffusion_pytorch_model.bin", "unet/evil.py", "whole.safetensors", "other/x.json"):
+        assert not fetched(calls[-1], file), file
+    assert fetched(calls[0], "model_index.json")
+    assert not fetched(calls[0], "config.json")
+
+
+def test_t5_is_not_fetched_where_prompts_come_encoded(asked: Any, deepfloyd: Path, tmp_path: Path) -> None:
+    file = text_model(deepfloyd).write_embeddings(tmp_path / "prompts.safetensors", ["a cat"])
+    weights = "text_encoder/model-00001-of-00002.safetensors"
+    calls = asked(deepfloyd)
+    sf.load("deepfloyd")
+    assert fetched(calls[-1], weights)
+    sf.load("deepfloyd", embeddings=[file])
+    assert not fetched(calls[-1], weights)
+    assert fetched(calls[-1], "tokenizer/spiece.model")
+    for published in ("safety_checker/model.safetensors", "watermarker/config.json"):
+        assert not fetched(calls[-1], published)  # this folder's index names none

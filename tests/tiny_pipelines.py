@@ -21,7 +21,7 @@ transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-WIDTH = 32  # of the text encoders
+WIDTH, POOLED = 32, 24  # of the text encoders
 
 
 def unet2d(folder: Path, *, classes: int | None = None, **scheduler: Any) -> Path:
@@ -118,9 +118,9 @@ def deepfloyd(folder: Path, *, size: int = 16, upscales: bool = False) -> Path:
 
 
 @cache
-def clip() -> tuple[Any, Any]:
+def clip(kind: str = "CLIPTextModel") -> tuple[Any, Any]:
     """A tiny CLIP text encoder, and a tokenizer of letters."""
-    torch.manual_seed(2)
+    torch.manual_seed(2 + len(kind))
     symbols = [*LETTERS, *(f"{letter}</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
     tokenizer = transformers.CLIPTokenizer(
         vocab={symbol: i for i, symbol in enumerate(symbols)}, merges=[], model_max_length=20
@@ -135,14 +135,16 @@ def clip() -> tuple[Any, Any]:
         bos_token_id=len(symbols) - 2,
         eos_token_id=len(symbols) - 1,
         pad_token_id=len(symbols) - 1,
+        projection_dim=POOLED,
     )
-    return transformers.CLIPTextModel(config), tokenizer
+    return getattr(transformers, kind)(config), tokenizer
 
 
-def latent_parts(size: int, *, upscales: bool) -> dict[str, Any]:
+def latent_parts(size: int, *, upscales: bool = False, xl: bool = False) -> dict[str, Any]:
     """UNet, VAE and text encoder of a latent model, whose VAE halves the sides of a picture."""
     encoder, tokenizer = clip()
     torch.manual_seed(3)
+    sizes = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8} if xl else {}
     unet = diffusers.UNet2DConditionModel(
         sample_size=size,
         layers_per_block=1,
@@ -151,7 +153,9 @@ def latent_parts(size: int, *, upscales: bool) -> dict[str, Any]:
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         in_channels=7 if upscales else 4,
         num_class_embeds=1000 if upscales else None,
-        cross_attention_dim=WIDTH,
+        cross_attention_dim=2 * WIDTH if xl else WIDTH,
+        projection_class_embeddings_input_dim=6 * 8 + POOLED if xl else None,
+        **sizes,
         attention_head_dim=4,
         norm_num_groups=4,
     )
@@ -177,8 +181,27 @@ def stable_diffusion(folder: Path, *, prediction: str = "epsilon") -> Path:
         steps_offset=1,
         prediction_type=prediction,
     )
-    parts = latent_parts(8, upscales=False)
+    parts = latent_parts(8)
     pipe = diffusers.StableDiffusionPipeline(**parts, scheduler=scheduler, requires_safety_checker=False)
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def stable_diffusion_xl(folder: Path, *, blank: bool = True) -> Path:
+    """A latent model with two text encoders, told sizes; blank: no negative prompt is zeros."""
+    parts = latent_parts(8, xl=True)
+    del parts["safety_checker"]
+    second, tokenizer = clip("CLIPTextModelWithProjection")
+    pipe = diffusers.StableDiffusionXLPipeline(
+        **parts,
+        text_encoder_2=second,
+        tokenizer_2=tokenizer,
+        scheduler=diffusers.EulerDiscreteScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", timestep_spacing="leading"
+        ),
+        force_zeros_for_empty_prompt=blank,
+        add_watermarker=False,
+    )
     pipe.save_pretrained(folder)
     return folder
 

@@ -13,6 +13,7 @@ from sfumato.core.engine import Denoiser
 from sfumato.core.guidance import Scale
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
+from sfumato.models.pretrained.text import TextModel
 from sfumato.models.pretrained.upscaling import UpscalingModel
 
 
@@ -36,6 +37,7 @@ class Cascade:
     def __init__(self, first: Model, *stages: Model, one_at_a_time: bool = False) -> None:
         """Each stage makes larger pictures than the one before; else UsageError.
 
+        One without a text encoder of its own uses that of the first model, where it takes the same texts.
         one_at_a_time: a stage's network leaves the memory before the next one comes.
         """
         if isinstance(first, UpscalingModel):
@@ -48,6 +50,8 @@ class Cascade:
         for stage in stages:
             if not isinstance(stage, UpscalingModel):
                 raise UsageError(f"{stage.name} makes pictures of its own, it does not make them larger")
+            if isinstance(first, TextModel):
+                stage.embeddings.borrow(first.embeddings)
             self.stages.append(stage.fitting(self.sizes[-1]))
         if self.sizes != sorted(set(self.sizes)):
             raise UsageError(f"the stages of a cascade grow; these make pictures of {self.sizes} pixels")

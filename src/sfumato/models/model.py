@@ -150,6 +150,20 @@ class Model:
     def prepare(self, e: Expression) -> None:
         """Have ready what the questions of an expression need, such as encoded texts."""
 
+    def read_embeddings(self, path: Path) -> None:  # noqa: ARG002
+        """Take over encoded texts from a file (pretrained.embeddings); UsageError where they do not fit."""
+        raise UsageError(f"{self.name} is not asked with texts that are encoded: it takes no embeddings")
+
+    def write_embeddings(self, path: Path, texts: Sequence[str]) -> Path:  # noqa: ARG002
+        """Encode texts, and no text, into one file for `read_embeddings` elsewhere.
+
+        Raises:
+            UsageError: this model encodes no texts, or the file would not be a .safetensors.
+            ModelUnavailableError: it has no text encoder.
+            SfumatoError: the file cannot be written.
+        """
+        raise UsageError(f"{self.name} is not asked with texts that are encoded: it makes no embeddings")
+
     def unload(self) -> None:
         """Free the memory of the network, where it can come back by itself."""
 

@@ -5,6 +5,7 @@ torch is imported by `load` alone, so that a command line can list and complete 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -49,16 +50,29 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     offline: bool = False,
+    embeddings: Sequence[str | Path] = (),
 ) -> Model:
     """A model by its short name, from a folder that training or diffusers wrote, or by its id on the hub.
 
     Computed in float32 by default. A hub id is `owner/name`, with `@revision` where one is pinned; offline
-    takes it from the local cache alone.
+    takes it from the local cache alone. embeddings: files of encoded prompts (`sfumato encode`), with which a
+    large text encoder is not fetched.
 
     Raises:
+        UsageError: embeddings that are not of this model.
         ModelUnavailableError: there is no such model, or it is gated or out of reach.
         SfumatoError: its weights are damaged, or not to be trusted.
     """
+    model = _found(name, device=device, dtype=dtype, offline=offline, encoded=bool(embeddings))
+    for path in embeddings:
+        model.read_embeddings(Path(path))
+    return model
+
+
+def _found(
+    name: str, *, device: str | torch.device, dtype: torch.dtype | None, offline: bool, encoded: bool
+) -> Model:
+    """A model as `load` has it; encoded: its prompts come encoded."""
     import torch
 
     from sfumato.models.model import load_model
@@ -68,7 +82,8 @@ def load(
     entry = MODELS.get(name)
     folder = weights_folder(entry) if entry is not None else Path(name)
     if name in HUB or (entry is None and not folder.exists() and is_repository(name)):
-        return load_folder(fetch(name, offline=offline), name=name, device=device, dtype=dtype)
+        fetched = fetch(name, offline=offline, encoded=encoded)
+        return load_folder(fetched, name=name, device=device, dtype=dtype)
     if (folder / "model_index.json").is_file():
         return load_folder(folder, name=name, device=device, dtype=dtype)
     if entry is not None or folder.is_dir():
@@ -86,12 +101,14 @@ def load_cascade(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     offline: bool = False,
+    embeddings: Sequence[str | Path] = (),
     one_at_a_time: bool = False,
 ) -> Cascade:
     """A model and the stages that make its pictures larger, each as `load` has it.
 
     Without `stages` they are those that were published for the model, as far as the height `upscale` (the
-    first of them without one). one_at_a_time: a stage's network leaves the memory before the next one comes.
+    first of them without one). Each file of embeddings goes to every stage that it fits. one_at_a_time: a
+    stage's network leaves the memory before the next one comes.
 
     Raises:
         UsageError: none were published, none of these makes that height, or they do not fit.
@@ -100,16 +117,32 @@ def load_cascade(
     from sfumato.models.cascade import Cascade
     from sfumato.models.pretrained import HUB
 
-    cascade = Cascade(
-        load(name, device=device, dtype=dtype, offline=offline),
-        *(load(stage, device=device, dtype=dtype, offline=offline) for stage in stages),
-        one_at_a_time=one_at_a_time,
-    )
+    def found(name: str, *, encoded: bool) -> Model:
+        return _found(name, device=device, dtype=dtype, offline=offline, encoded=encoded)
+
+    first = found(name, encoded=bool(embeddings))
+    cascade = Cascade(first, *(found(stage, encoded=bool(embeddings)) for stage in stages))
     published = HUB[name].larger if name in HUB and not stages else None
     if published is None and not stages:
         raise UsageError(f"no stages were published for {name}: name the models that make it larger")
     while published is not None:
-        stage = load(published, device=device, dtype=dtype, offline=offline)
-        cascade = Cascade(*cascade.models, stage, one_at_a_time=one_at_a_time)
+        # what was published together has one text encoder, which the first model brings
+        cascade = Cascade(*cascade.models, found(published, encoded=True))
         published = HUB[published].larger if upscale is not None and cascade.sizes[-1] < upscale else None
-    return cascade if upscale is None else cascade.up_to(upscale)
+    if upscale is not None:
+        cascade = cascade.up_to(upscale)
+    for path in embeddings:
+        _read_embeddings(cascade.models, Path(path))
+    return Cascade(*cascade.models, one_at_a_time=one_at_a_time)
+
+
+def _read_embeddings(models: Sequence[Model], path: Path) -> None:
+    """Give a file of embeddings to the models that it fits; to none of them is a UsageError."""
+    refused: list[UsageError] = []
+    for model in models:
+        try:
+            model.read_embeddings(path)
+        except UsageError as error:
+            refused.append(error)
+    if len(refused) == len(models):
+        raise refused[0]

@@ -19,7 +19,7 @@ from typer import Option
 from typer.exceptions import TyperException
 
 from sfumato import __version__
-from sfumato.apps.cli import demo, denoise, edit, evaluate, fuse, models, replay, train
+from sfumato.apps.cli import demo, denoise, edit, encode, evaluate, fuse, models, replay, train
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
 
@@ -36,13 +36,14 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
     (replay.replay, AGAIN),
     (replay.run, AGAIN),
     (models.models, MODELS),
+    (encode.encode, MODELS),
     (train.train, MODELS),
     (evaluate.evaluate, MODELS),
     (demo.demo, MODELS),
 )
 EXAMPLES: dict[str, str] = {
     name: example
-    for group in (fuse, edit, denoise, replay, models, train, evaluate, demo)
+    for group in (fuse, edit, denoise, replay, models, encode, train, evaluate, demo)
     for name, example in group.EXAMPLES.items()
 }
 

@@ -57,7 +57,9 @@ def load_on(name: str, machine: Loading) -> Model:
     dtype = find_dtype(machine.dtype, device)
     from sfumato.models.registry import load
 
-    return load(name, device=device, dtype=dtype, offline=machine.offline)
+    return load(
+        name, device=device, dtype=dtype, offline=machine.offline, embeddings=machine.embeddings or ()
+    )
 
 
 def load_cascade_on(
@@ -75,5 +77,6 @@ def load_cascade_on(
         device=device,
         dtype=dtype,
         offline=machine.offline,
+        embeddings=machine.embeddings or (),
         one_at_a_time=True,
     )

@@ -33,6 +33,7 @@ HUB = (
     "deepfloyd-2-m",
     "x4-upscaler",
     "sd-1.5",
+    "sd-xl",
     "sd-2.1",
 )
 DEVICES = ("auto", "cpu", "cuda", "mps")

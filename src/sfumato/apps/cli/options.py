@@ -203,8 +203,8 @@ class Output:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arithmetic:
-    """What computes, and in what."""
+class Device:
+    """What computes."""
 
     device: Annotated[
         str,
@@ -215,6 +215,12 @@ class Arithmetic:
             rich_help_panel=_MACHINE,
         ),
     ] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arithmetic(Device):
+    """What computes, and in what."""
+
     dtype: Annotated[
         str,
         Option(
@@ -227,8 +233,8 @@ class Arithmetic:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loading(Arithmetic):
-    """What computes, and where weights may come from."""
+class Fetching:
+    """Where weights may come from."""
 
     offline: Annotated[
         bool,
@@ -238,6 +244,21 @@ class Loading(Arithmetic):
             rich_help_panel=_MACHINE,
         ),
     ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loading(Arithmetic, Fetching):
+    """What computes, and where weights and encoded prompts come from."""
+
+    embeddings: Annotated[
+        list[Path] | None,
+        Option(
+            metavar="FILE",
+            help="Encoded prompts that `sfumato encode` wrote, so that no large text encoder is needed; "
+            "repeatable.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

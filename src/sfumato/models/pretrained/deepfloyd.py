@@ -15,10 +15,11 @@ from torch.nn.functional import interpolate
 from sfumato.core.frame import Beside
 from sfumato.core.noise import Noise
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.pretrained.encoders import text_embeddings
 from sfumato.models.pretrained.loading import Folder
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
-from sfumato.models.pretrained.text import Deferred, TextModel, square, text_embeddings
+from sfumato.models.pretrained.text import Deferred, TextModel, square
 from sfumato.models.pretrained.upscaling import UpscalingModel
 
 TOKENS = 77  # T5 was asked with no more when IF was trained

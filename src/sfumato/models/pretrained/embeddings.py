@@ -1,7 +1,7 @@
 """Prompts as their text encoder has them: encoded once, kept on disk, carried from machine to machine.
 
-An embedding is (L, D) float32. It depends on the text encoder and the text alone, so that it is cached under
-both, and a file of embeddings makes the text encoder needless where pictures are made.
+An embedding depends on the text encoder and the text alone, so that it is cached under both, and a file of
+embeddings makes the text encoder needless where pictures are made.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +25,25 @@ from sfumato.models.pretrained.safety import read_shapes
 FORMAT = "sfumato-embeddings-1"
 ROWS = 8  # texts that go through the encoder together
 
-Encode = Callable[[Sequence[str]], Tensor]  # texts -> (n, L, D) float32 on the CPU
+POOLED = ".pooled"  # ends the name of a pooled embedding in a file
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What a network is told of texts, float32: of one text, or of n with n as the first dimension.
+
+    hidden: (L, D), one vector for each token. pooled: (P,), one for all of it; None where there is none.
+    """
+
+    hidden: Tensor
+    pooled: Tensor | None = None
+
+    def __getitem__(self, i: int) -> Encoded:
+        """That of text i, in memory of its own."""
+        return Encoded(self.hidden[i].clone(), None if self.pooled is None else self.pooled[i].clone())
+
+
+Encode = Callable[[Sequence[str]], Encoded]  # n texts -> (n, L, D) and (n, P), on the CPU
 
 
 def cache_folder() -> Path:
@@ -39,7 +58,7 @@ class Embeddings:
     load: brings the encoder into memory; None where there is none. It is called when a text is not yet known,
     for all such texts at once, and what it returns is dropped right after, so that the memory is free again.
     key: the sha256 of the encoder's weights, asked for when it is needed. clean: texts as the encoder was
-    trained on them; two texts that are cleaned alike are one. width: D that the network takes.
+    trained on them; two texts that are cleaned alike are one. width, pooled: D and P that the network takes.
     """
 
     def __init__(
@@ -48,12 +67,13 @@ class Embeddings:
         key: Callable[[], str],
         *,
         width: int,
+        pooled: int | None = None,
         clean: Callable[[str], str] = str,
     ) -> None:
         self._load, self._key, self._clean = load, key, clean
         self._encoder: str | None = None
-        self.width = width
-        self._known: dict[str, Tensor] = {}
+        self.width, self.pooled = width, pooled
+        self._known: dict[str, Encoded] = {}
 
     @property
     def key(self) -> str | None:
@@ -80,19 +100,38 @@ class Embeddings:
         encode = self._load()
         for start in range(0, len(missing), ROWS):
             part = missing[start : start + ROWS]
-            for text, embedding in zip(part, encode(part), strict=True):
-                self._known[text] = embedding.clone()
+            encoded = encode(part)
+            for i, text in enumerate(part):
+                self._known[text] = encoded[i]
                 self._keep(text)
 
-    def rows(self, texts: Sequence[str], device: torch.device) -> Tensor:
-        """The embeddings of N texts, (N, L, D) float32 on the device."""
+    def rows(self, texts: Sequence[str], device: torch.device) -> Encoded:
+        """The embeddings of N texts, (N, L, D) and (N, P), on the device."""
         self.prepare(texts)
-        return torch.stack([self._known[self._clean(text)] for text in texts]).to(device)
+        rows = [self._known[self._clean(text)] for text in texts]
+        pooled = [row.pooled for row in rows if row.pooled is not None]
+        hidden = torch.stack([row.hidden for row in rows]).to(device)
+        return Encoded(hidden, torch.stack(pooled).to(device) if pooled else None)
+
+    def borrow(self, other: Embeddings) -> None:
+        """Where there is no text encoder here, ask that of another model that takes the same texts."""
+        same = (self.width, self.pooled, self._clean) == (other.width, other.pooled, other._clean)
+        if self._load is None and same and self._encoder in {None, other.key}:
+            self._load, self._key, self._encoder = other._load, other._key, other._encoder
+            self._known = {**other._known, **self._known}
 
     # -- files for other machines
 
     def export(self, path: Path, texts: Sequence[str]) -> Path:
-        """Write the embeddings of these texts as one safetensors file, for `read` elsewhere."""
+        """Write the embeddings of these texts as one safetensors file, for `read` elsewhere.
+
+        Raises:
+            UsageError: the file would not be a .safetensors.
+            ModelUnavailableError: a text is new and there is no text encoder.
+            SfumatoError: it cannot be written.
+        """
+        if path.suffix.lower() != ".safetensors":
+            raise UsageError(f"{path}: embeddings are written as .safetensors")
         self.prepare(texts)
         cleaned = list(dict.fromkeys(self._clean(text) for text in texts))
         _write(path, {text: self._known[text] for text in cleaned}, self.key or "")
@@ -102,20 +141,34 @@ class Embeddings:
         """Take over the embeddings of a file that `export` wrote; returns their texts.
 
         Raises:
-            UsageError: it is of another text encoder, or no such file.
+            UsageError: it is of another text encoder, does not fit, or is no such file.
         """
         found, key = _read(path)
         if self.key and key and key != self.key:
             raise UsageError(f"{path} was encoded by another text encoder ({key[:12]}, not {self.key[:12]})")
-        for embedding in found.values():
-            if embedding.dim() != 2 or embedding.shape[1] != self.width:
-                raise UsageError(
-                    f"{path}: embeddings of shape {tuple(embedding.shape)} do not fit this model, "
-                    f"which takes (L, {self.width})"
-                )
+        for text, embedding in found.items():
+            self._check(f"{path}: {text!r:.40}", embedding)
+        if len({embedding.hidden.shape for embedding in (*self._known.values(), *found.values())}) > 1:
+            raise UsageError(f"{path} holds embeddings of another length than others: encode them together")
         self._encoder = self._encoder or key or None
         self._known |= found
         return list(found)
+
+    def _check(self, what: str, embedding: Encoded) -> None:
+        hidden, pooled = embedding.hidden, embedding.pooled
+        if hidden.dim() != 2 or hidden.shape[1] != self.width:
+            raise UsageError(
+                f"{what} has the shape {tuple(hidden.shape)}; this model takes (L, {self.width}): it is of "
+                "another text encoder"
+            )
+        if (None if pooled is None else tuple(pooled.shape)) != (self.pooled and (self.pooled,)):
+            raise UsageError(
+                f"{what} has {'no' if pooled is None else 'another'} pooled part than this model takes "
+                f"({self.pooled or 'none'}): it is of another text encoder"
+            )
+        for part in (hidden, pooled):
+            if part is not None and not bool(torch.isfinite(part).all()):
+                raise UsageError(f"{what} has values that are not finite: encode it again in float32")
 
     # -- the cache
 
@@ -131,6 +184,8 @@ class Embeddings:
             return False
         try:
             found, _ = _read(place)
+            for embedding in found.values():
+                self._check(str(place), embedding)
         except SfumatoError:
             return False
         self._known |= found
@@ -142,10 +197,14 @@ class Embeddings:
             _write(place, {text: self._known[text]}, self.key or "")
 
 
-def _write(path: Path, embeddings: Mapping[str, Tensor], key: str) -> None:
+def _write(path: Path, embeddings: Mapping[str, Encoded], key: str) -> None:
     """One file of embeddings, there whole or not at all."""
     texts = list(embeddings)
-    tensors = {str(i): embeddings[text].contiguous() for i, text in enumerate(texts)}
+    tensors = {str(i): embeddings[text].hidden.contiguous() for i, text in enumerate(texts)}
+    for i, text in enumerate(texts):
+        pooled = embeddings[text].pooled
+        if pooled is not None:
+            tensors[f"{i}{POOLED}"] = pooled.contiguous()
     content = save(tensors, {"format": FORMAT, "encoder": key, "texts": json.dumps(texts)})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +215,7 @@ def _write(path: Path, embeddings: Mapping[str, Tensor], key: str) -> None:
         raise SfumatoError(f"cannot write embeddings to {path}: {error}") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+def _read(path: Path) -> tuple[dict[str, Encoded], str]:
     """The embeddings of a file by their texts, and the key of their encoder."""
     try:
         read_shapes(path)
@@ -164,9 +223,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             about = file.metadata() or {}
             if about.get("format") != FORMAT:
                 raise UsageError(f"{path} holds no embeddings that sfumato wrote")
-            texts = json.loads(about["texts"])
-            return {text: file.get_tensor(str(i)).float() for i, text in enumerate(texts)}, about["encoder"]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
+            texts, names = json.loads(about["texts"]), set(file.keys())
+            found = {}
+            for i, text in enumerate(texts):
+                pooled = file.get_tensor(f"{i}{POOLED}").float() if f"{i}{POOLED}" in names else None
+                found[str(text)] = Encoded(file.get_tensor(str(i)).float(), pooled)
+            return found, about["encoder"]
+    except UsageError:
+        raise
+    except (OSError, SafetensorError, SfumatoError, KeyError, ValueError, TypeError) as error:
         raise UsageError(f"{path} cannot be read as embeddings: {str(error).splitlines()[0]}") from error

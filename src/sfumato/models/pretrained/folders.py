@@ -23,6 +23,7 @@ LOADERS: dict[str, Callable[..., Model]] = {
     "StableDiffusionPipeline": load_stable_diffusion,
     "StableDiffusionImg2ImgPipeline": load_stable_diffusion,
     "StableDiffusionUpscalePipeline": load_stable_diffusion,
+    "StableDiffusionXLPipeline": load_stable_diffusion,
 }
 
 

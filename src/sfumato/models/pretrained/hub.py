@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import ModelUnavailableError
-from sfumato.models.pretrained.loading import import_library
+from sfumato.models.pretrained.loading import import_library, open_folder
 
-# Configurations, tokenizers and weights in full precision: no pickles, no second copies, no code.
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model"]
-UNWANTED = ["*.fp16.*", "*.non_ema.*", "safety_checker/*", "watermarker/*", "*.py", "*openvino*", "*flax*"]
+# Of each component configurations, tokenizers and weights in full precision: no pickles, no second copies, no
+# code. Old repositories keep their one network beside the index.
+KINDS = ("*.json", "*.safetensors", "*.txt", "*.model")
+BESIDE = ("model_index.json", "config.json", "scheduler_config.json", "diffusion_pytorch_model*.safetensors*")
+UNWANTED = ["*.fp16.*", "*.non_ema.*", "*.py", "*openvino*", "*flax*"]
+FILTERS = {
+    "safety_checker",
+    "watermarker",
+    "feature_extractor",
+}  # of DeepFloyd IF, whose licence asks for them
+LARGE = {"T5EncoderModel"}  # the text encoders that are left out where prompts come encoded
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
@@ -59,6 +67,10 @@ HUB: dict[str, Hub] = {
         repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
         summary="Stable Diffusion 1.5, latent, 512 x 512",
     ),
+    "sd-xl": Hub(
+        repository="stabilityai/stable-diffusion-xl-base-1.0",
+        summary="Stable Diffusion XL, latent, 1024 x 1024",
+    ),
     "sd-2.1": Hub(
         repository="stabilityai/stable-diffusion-2-1", summary="Stable Diffusion 2.1, latent, 768 x 768"
     ),
@@ -70,24 +82,39 @@ def is_repository(name: str) -> bool:
     return REPOSITORY.fullmatch(name) is not None
 
 
-def fetch(name: str, *, offline: bool = False) -> Path:
+def fetch(name: str, *, offline: bool = False, encoded: bool = False) -> Path:
     """The local folder of a repository, `owner/name[@revision]` or a short name, fetched where it must be.
 
-    offline, or HF_HUB_OFFLINE in the environment: what is in the cache, and no connection.
+    offline, or HF_HUB_OFFLINE in the environment: what is in the cache, and no connection. encoded: prompts
+    come encoded, so that T5 is not fetched.
 
     Raises:
         ModelUnavailableError: it is gated, unknown, out of reach, or not in the cache.
+        SfumatoError: its index is damaged or not to be trusted.
     """
-    hub = import_library("huggingface_hub")
-    errors = import_library("huggingface_hub.errors")
     repository, _, revision = (HUB[name].repository if name in HUB else name).partition("@")
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
+    index = open_folder(_download(repository, revision, ["model_index.json"], offline=offline))
+    components = [
+        component
+        for component, (_, cls) in index.components.items()
+        if not (encoded and cls in LARGE)
+        and not (component in FILTERS and not index.pipeline.startswith("IF"))
+    ]
+    wanted = [*BESIDE, *(f"{component}/{kind}" for component in components for kind in KINDS)]
+    return _download(repository, revision, wanted, offline=offline)
+
+
+def _download(repository: str, revision: str, wanted: list[str], *, offline: bool) -> Path:
+    """The folder of a repository with the files that are wanted."""
+    hub = import_library("huggingface_hub")
+    errors = import_library("huggingface_hub.errors")
     try:
         folder = hub.snapshot_download(
             repository,
             revision=revision or None,
             local_files_only=offline,
-            allow_patterns=WANTED,
+            allow_patterns=wanted,
             ignore_patterns=UNWANTED,
         )
     except errors.GatedRepoError as error:

@@ -28,6 +28,7 @@ CLASSES = {
     "AutoencoderKL": "diffusers",
     "T5EncoderModel": "transformers",
     "CLIPTextModel": "transformers",
+    "CLIPTextModelWithProjection": "transformers",
     "T5Tokenizer": "transformers",
     "T5TokenizerFast": "transformers",
     "CLIPTokenizer": "transformers",
@@ -43,6 +44,7 @@ class Folder:
     path: Path
     pipeline: str  #                                 the class that it names
     components: Mapping[str, tuple[str, str]]  #     name -> (library, class)
+    options: Mapping[str, Any]  #                    what else the index says
 
     def at(self, component: str) -> Path:
         """Where a component is: a folder of its own, or, in old repositories, the folder itself."""
@@ -72,15 +74,16 @@ def open_folder(path: Path) -> Folder:
         SfumatoError: it is not one of diffusers.
     """
     index = read_config(path / INDEX)
-    components = {}
+    components, options = {}, {}
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list):
+            options[name] = value
             continue
         if len(value) != 2 or not all(isinstance(part, str | None) for part in value):
             raise SfumatoError(f"{path / INDEX}: {name} is {value!r:.60}, not a library and a class")
         if value[1] is not None:
             components[name] = (str(value[0]), str(value[1]))
-    return Folder(path, str(index.get("_class_name")), components)
+    return Folder(path, str(index.get("_class_name")), components, options)
 
 
 def load_network(

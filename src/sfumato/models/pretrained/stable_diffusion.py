@@ -1,7 +1,8 @@
-"""Stable Diffusion 1.x, 2.x and its x4 upscaler: UNets in the latent space of a VAE, asked through CLIP."""
+"""Stable Diffusion 1.x, 2.x, XL and the x4 upscaler: UNets in the latent space of a VAE, told by CLIP."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -11,17 +12,20 @@ from torch import Tensor, nn
 
 from sfumato.core.crops import Crops
 from sfumato.core.expression import Expression, Filtered, Known, Seen
-from sfumato.core.frame import Beside
+from sfumato.core.frame import Beside, Condition, Unconditional
 from sfumato.core.noise import Noise
 from sfumato.core.sampler import Draw
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.pretrained.embeddings import Embeddings
+from sfumato.models.pretrained.encoders import text_embeddings, two_text_embeddings
 from sfumato.models.pretrained.loading import Folder
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
-from sfumato.models.pretrained.text import Deferred, TextModel, square, text_embeddings
+from sfumato.models.pretrained.text import Deferred, TextModel, TextNetwork, square
 from sfumato.models.pretrained.upscaling import UpscalingModel
 
 STEPS, GUIDANCE = 25, 7.5
+XL_GUIDANCE = 5.0  # as StableDiffusionXLPipeline has it
 NOISE_LEVEL = 20  # of the upscaler's low-resolution picture, as StableDiffusionUpscalePipeline has it
 
 
@@ -74,6 +78,30 @@ class LatentModel(TextModel):
         return torch.cat(rows)
 
 
+class XLModel(LatentModel):
+    """Stable Diffusion XL: told the pooled text as well, and the size that a picture had before it was cut.
+
+    blank: whether "no condition" is zeros instead of the empty text.
+    """
+
+    blank: bool
+
+    def _answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition], label: Tensor | None) -> Tensor:
+        told = self.embeddings.rows([self._text(c) for c in conditions], x.device)
+        assert told.pooled is not None
+        assert isinstance(self.network, TextNetwork)
+        hidden, pooled = told.hidden, told.pooled  #                                     (N, L, D), (N, P)
+        if self.blank:
+            said = torch.tensor([c != Unconditional() for c in conditions], device=x.device)[:, None]
+            hidden, pooled = hidden * said[..., None], pooled * said
+        _, height, width = self.shape
+        times = torch.tensor(
+            [[height, width, 0, 0, height, width]], device=x.device
+        )  # original, crop, target
+        added = {"text_embeds": pooled, "time_ids": times.float().expand(len(x), -1)}
+        return self.network.forward(x, t, label, hidden, added)
+
+
 class LatentUpscaler(UpscalingModel, LatentModel):
     """The x4 upscaler: its latents are as large as the low-resolution picture that it is shown."""
 
@@ -113,21 +141,22 @@ def load_stable_diffusion(
             f"{folder.at('unet')}: {shown} channels in and {channels} out do not fit "
             f"the VAE's {vae.get('latent_channels')}; inpainting UNets are not read"
         )
+    if vae.get("latents_mean") or vae.get("latents_std"):
+        raise SfumatoError(f"{folder.at('vae')}: latents with a mean of their own are not known here")
     enlarge = 2 ** (len(vae.get("block_out_channels", [1])) - 1)
-    model = (LatentUpscaler if upscales else LatentModel)(
+    large = "XL" in folder.pipeline
+    model = (LatentUpscaler if upscales else XLModel if large else LatentModel)(
         name=name,
         unet=Deferred(folder, "unet", device=device, dtype=dtype),
-        embeddings=text_embeddings(
-            folder,
-            device=device,
-            width=int(config.get("cross_attention_dim", 0)),
-            length=lambda tokenizer: int(tokenizer.model_max_length),
-            masked=_masked,
-        ),
+        embeddings=(_two_texts if large else _one_text)(folder, config, device),
         schedule=schedule_of(scheduler),
         prediction=prediction_of(scheduler),
         shape=(pixels, size * enlarge, size * enlarge),
-        defaults=replace(defaults_of(scheduler, steps=STEPS, guidance=GUIDANCE), clip=False, quantile=None),
+        defaults=replace(
+            defaults_of(scheduler, steps=STEPS, guidance=XL_GUIDANCE if large else GUIDANCE),
+            clip=False,
+            quantile=None,
+        ),
         sha256=weights_digest(folder.at("unet")),
     )
     model.vae = Deferred(folder, "vae", device=device, dtype=torch.float32)
@@ -135,7 +164,29 @@ def load_stable_diffusion(
     model.latent = (channels, size, size)
     if isinstance(model, LatentUpscaler):
         model.low_schedule = schedule_of(read_scheduler(folder.at("low_res_scheduler")))
+    if isinstance(model, XLModel):
+        model.blank = bool(folder.options.get("force_zeros_for_empty_prompt", True))
     return model
+
+
+def _one_text(folder: Folder, config: Mapping[str, Any], device: torch.device | str) -> Embeddings:
+    return text_embeddings(
+        folder,
+        device=device,
+        width=int(config.get("cross_attention_dim", 0)),
+        length=lambda tokenizer: int(tokenizer.model_max_length),
+        masked=_masked,
+    )
+
+
+def _two_texts(folder: Folder, config: Mapping[str, Any], device: torch.device | str) -> Embeddings:
+    times = 6 * int(config.get("addition_time_embed_dim") or 0)
+    pooled = int(config.get("projection_class_embeddings_input_dim") or 0) - times
+    if config.get("addition_embed_type") != "text_time" or pooled < 1:
+        raise SfumatoError(f"{folder.at('unet')} is not told a pooled text and sizes: it is no UNet of SDXL")
+    return two_text_embeddings(
+        folder, device=device, width=int(config.get("cross_attention_dim", 0)), pooled=pooled
+    )
 
 
 def _masked(encoder: nn.Module) -> bool:

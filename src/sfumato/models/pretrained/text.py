@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -17,15 +16,8 @@ from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.pretrained.embeddings import Embeddings, Encode
-from sfumato.models.pretrained.loading import (
-    Folder,
-    check_dtype,
-    check_network,
-    load_network,
-    load_tokenizer,
-)
-from sfumato.models.pretrained.safety import weights_digest
+from sfumato.models.pretrained.embeddings import Embeddings
+from sfumato.models.pretrained.loading import Folder, check_dtype, check_network, load_network
 from sfumato.models.pretrained.unet2d import DiffusersNetwork
 
 
@@ -76,12 +68,22 @@ class TextNetwork(DiffusersNetwork):
         self.unet = unet
 
     def forward(
-        self, x: Tensor, t: Tensor | None, label: Tensor | None, context: Tensor | None = None
+        self,
+        x: Tensor,
+        t: Tensor | None,
+        label: Tensor | None,
+        context: Tensor | None = None,
+        added: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         assert t is not None
         n = self.timesteps_of(t)
         answer: Tensor = self.unet.module()(
-            x, n, encoder_hidden_states=context, class_labels=label, return_dict=False
+            x,
+            n,
+            encoder_hidden_states=context,
+            class_labels=label,
+            added_cond_kwargs=added,
+            return_dict=False,
         )[0]
         return answer
 
@@ -128,6 +130,12 @@ class TextModel(Model):
         """Have the texts of a run encoded before the network is needed."""
         self.embeddings.prepare([self._text(condition) for condition in asked(e)])
 
+    def read_embeddings(self, path: Path) -> None:
+        self.embeddings.read(path)
+
+    def write_embeddings(self, path: Path, texts: Sequence[str]) -> Path:
+        return self.embeddings.export(path, [*texts, self._text(Unconditional())])
+
     def unload(self) -> None:
         self.unet.unload()
 
@@ -135,9 +143,9 @@ class TextModel(Model):
         return self._answer(x, t, conditions, None)
 
     def _answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition], label: Tensor | None) -> Tensor:
-        context = self.embeddings.rows([self._text(c) for c in conditions], x.device)  #  (N, L, D)
+        told = self.embeddings.rows([self._text(c) for c in conditions], x.device)
         assert isinstance(self.network, TextNetwork)
-        return self.network.forward(x, t, label, context)
+        return self.network.forward(x, t, label, told.hidden)
 
     def _text(self, condition: Condition) -> str:
         match condition:
@@ -156,46 +164,6 @@ def asked(e: Expression) -> Iterator[Condition]:
         for leaf in (node, *against):
             if isinstance(leaf, Ask) and leaf.network is None:
                 yield leaf.condition
-
-
-def text_embeddings(
-    folder: Folder,
-    *,
-    device: torch.device | str,
-    width: int,
-    length: Callable[[Any], int],
-    masked: Callable[[nn.Module], bool],
-    clean: Callable[[str], str] = str,
-) -> Embeddings:
-    """The embeddings of the folder's text encoder, which is loaded when it is needed and dropped after.
-
-    length: how many tokens a text is padded or cut to, given the tokenizer. masked: whether padding is hidden
-    from the encoder.
-    """
-
-    def load() -> Encode:
-        tokenizer = load_tokenizer(folder)
-        encoder = load_network(folder, "text_encoder", device=device, dtype=torch.float32)
-        tokens = length(tokenizer)
-
-        def encode(texts: Sequence[str]) -> Tensor:
-            for text in texts:
-                if len(tokenizer(text).input_ids) > tokens:
-                    warnings.warn(f"the prompt is cut to {tokens} tokens: {text!r:.60}", stacklevel=2)
-            batch = tokenizer(
-                list(texts), padding="max_length", max_length=tokens, truncation=True, return_tensors="pt"
-            )
-            mask = batch.attention_mask.to(device) if masked(encoder) else None
-            with torch.inference_mode():
-                hidden: Tensor = encoder(batch.input_ids.to(device), attention_mask=mask)[0]
-            return hidden.float().cpu()
-
-        return encode
-
-    if not folder.has("text_encoder"):
-        return Embeddings(None, str, width=width, clean=clean)
-    check_network(folder, "text_encoder")
-    return Embeddings(load, lambda: weights_digest(folder.at("text_encoder")), width=width, clean=clean)
 
 
 def square(folder: Folder, config: dict[str, object]) -> int:

@@ -1,0 +1,69 @@
+"""Encoding prompts where the text encoder is, for machines where it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from sfumato.apps.cli import names
+from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.options import Device, Fetching, Loading
+from sfumato.apps.cli.progress import note
+from sfumato.errors import UsageError
+
+EXAMPLES = {"encode": "sfumato encode prompts.txt --model deepfloyd --out prompts.safetensors"}
+MAX_BYTES, MAX_PROMPTS = 1_000_000, 10_000
+
+
+def encode(
+    *,
+    device: Device,
+    fetching: Fetching,
+    prompts: Annotated[Path, Argument(help="Text file with one prompt a line.")],
+    model: Annotated[
+        str,
+        Option(
+            "--model",
+            "-m",
+            help="Name, folder or hub id of the model whose text encoder is asked.",
+            autocompletion=names.complete_models,
+        ),
+    ] = "deepfloyd",
+    out: Annotated[Path, Option("--out", "-o", help="File to write, .safetensors.")] = Path(
+        "prompts.safetensors"
+    ),
+) -> None:
+    """Encode prompts once, for --embeddings on a machine that makes pictures and has no text encoder.
+
+    The empty prompt, which guidance pushes away from, is encoded with them.
+    """
+    from sfumato.pictures import check_destination
+
+    check_destination(out, (".safetensors",))
+    texts = read_prompts(prompts)
+    loaded = load_on(model, Loading(device=device.device, offline=fetching.offline))
+    typer.echo(loaded.write_embeddings(out, texts))
+    note(f"{len(texts)} prompts, encoded in float32")
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a text file, one a line; empty lines are left out.
+
+    Raises:
+        UsageError: it is no such file, holds none, or far too many.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes: give one prompt a line")
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8: give one prompt a line") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the prompts of {path}: {error.strerror or error}") from error
+    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    if not 0 < len(prompts) <= MAX_PROMPTS:
+        raise UsageError(f"{path} holds {len(prompts):,} prompts: give 1 to {MAX_PROMPTS:,}, one a line")
+    return prompts

@@ -16,6 +16,8 @@ from torch import Tensor
 import sfumato as sf
 import tiny_pipelines as tiny
 from sfumato import sampling
+from sfumato.core.expression import one_picture
+from sfumato.core.guidance import Projected
 from sfumato.core.noise import Noise
 from sfumato.core.sampler import Step
 from sfumato.core.views import View, make_view
@@ -474,18 +476,114 @@ def test_stable_diffusion_xl(tmp_path: Path, differences: dict[str, float], blan
 def test_pixels_are_refused_in_latent_space_before_the_first_step(latent: Path) -> None:
     model = sf.load(str(latent))
     assert isinstance(model, LatentModel)
-    mask = torch.zeros(1, 1, 16, 16)
     for what in (
         sf.anagram("a", "b", view="flip"),
         sf.hybrid(far="a", near="b"),
-        sf.inpaint(low_picture(), mask, "a"),
         sf.panorama("a", size=(16, 16)),
     ):
-        with pytest.raises(UsageError, match=r"acts on pixels and .* works on latents"):
+        with pytest.raises(UsageError, match=r"acts on pixels and .* works on latents.*ask for in_pixels"):
             sf.sample(model, what, seed=0)
     assert not model.unet.loaded
     made = sf.sample(model, sf.compose("a", "b", without=["c"]), seed=0, steps=2, count=2)
     assert made.x.shape == (2, 3, 16, 16)
+
+
+class OneNoise(Noise):
+    """No noise for the VAE, which then answers with its mean; then the same noise at every draw."""
+
+    drawn = 0
+
+    def draw(self) -> Tensor:
+        self.drawn += 1
+        return torch.randn((1, *self.shape), generator=generator()) * (self.drawn > 1)
+
+
+def test_inpainting_in_latents(
+    latent: Path, differences: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers, with a UNet of four channels, noises the known region with one noise throughout."""
+    parts = diffusers.StableDiffusionPipeline.from_pretrained(latent).components
+    pipe = diffusers.StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
+    pipe.scheduler = diffusers.DDIMScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True
+    )
+    monkeypatch.setattr(sampling, "Noise", OneNoise)
+    gaussian = diffusers.models.autoencoders.vae.DiagonalGaussianDistribution
+    monkeypatch.setattr(gaussian, "sample", lambda self, generator: self.mode())
+    picture, mask = low_picture(), torch.zeros(1, 1, 16, 16)
+    mask[..., 4:12, 6:16] = 1
+    theirs = pictures_of(
+        pipe,
+        "a rocket",
+        image=(picture + 1) / 2,
+        mask_image=mask,
+        height=16,
+        width=16,
+        strength=0.8,
+        num_inference_steps=10,
+        guidance_scale=7.5,
+    )
+    start = one_picture(picture)
+    edit = sf.Edit(
+        expression=sf.prompt("a rocket"), start=start, keep=start, mask=sf.Mask(mask), strength=0.8
+    )
+    ours = sf.sample(sf.load(str(latent)), edit, seed=SEED, solver="ddim", steps=10, guidance=7.5).x
+    assert torch.equal(ours.where(mask == 0, picture), picture)
+    made = mask.bool().expand_as(ours)
+    name = "StableDiffusionInpaintPipeline, four channels, ddim, what is made"
+    compare(differences, name, ours[made], (2 * theirs - 1)[made])
+
+
+def test_inpainting_of_all_and_of_nothing_in_latents(latent: Path) -> None:
+    model, how = sf.load(str(latent)), {"seed": SEED, "steps": 3, "solver": "ddim"}
+    picture = low_picture()
+    everything = sf.sample(model, sf.inpaint(picture, torch.ones(1, 1, 16, 16), "a"), **how).x
+    fresh = sf.sample(model, "a", **how).x
+    # the known region drew its noise between, but nothing of it was used by a solver without draws
+    torch.testing.assert_close(everything, fresh, atol=TOLERANCE, rtol=0)
+    nothing = sf.sample(model, sf.inpaint(picture, torch.zeros(1, 1, 16, 16), "a"), **how).x
+    assert torch.equal(nothing, picture)
+    small = torch.zeros(1, 3, 8, 8)
+    with pytest.raises(UsageError, match="8 x 8 pixels does not fit a run of 16 x 16"):
+        sf.sample(model, sf.inpaint(small, torch.zeros(1, 1, 8, 8), "a"), **how)
+
+
+def test_anagrams_of_latents_go_through_pixels_when_asked(
+    latent: Path, stages: list[Path], tmp_path: Path
+) -> None:
+    model, how = sf.load(str(latent)), {"seed": SEED, "steps": 3, "in_pixels": True}
+    made = sf.sample(model, sf.anagram("a cat", "a dog", view="rotate_180"), **how)
+    other = sf.sample(model, sf.anagram("a cat", "a bird", view="rotate_180"), **how)
+    assert made.x.shape == (1, 3, 16, 16)
+    assert not torch.allclose(made.x, other.x, atol=1e-3)
+    recipe = parse_recipe(json.loads(json.dumps(made.recipe.plain())))
+    assert recipe.in_pixels
+    assert torch.equal(sf.run(recipe, model).x, made.x)
+    mask = torch.zeros(1, 1, 16, 16)
+    kept = sf.sample(model, sf.inpaint(low_picture(), mask, sf.hybrid(far="a", near="b")), **how).x
+    assert torch.equal(kept, low_picture())
+    for refused, what, message in (
+        (model, "a cat", "nothing in the expression acts on pixels"),
+        (model, sf.panorama("a", size=(16, 16)), "crops do not go with in_pixels"),
+        (model, sf.anagram("a", "b", view="patch_permute:patches=16"), "do not divide 8 x 8 pixels"),
+        (model, sf.prompt("a").low_pass(2), "do not sum to the identity"),
+        (
+            model,
+            sf.anagram("a", "b").guided(3, projection=Projected()),
+            "projected guidance of pictures",
+        ),
+        (sf.load(str(stages[0])), sf.anagram("a", "b"), "works on pixels already"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            sf.sample(refused, what, **how)
+    stage = sf.load(str(tiny.latent_upscaler(tmp_path)))
+    settings = {"seed": SEED, "steps": 2, "stages": [StageSettings(steps=2)]}
+    cascade = Cascade(sf.load(str(stages[0])), stage)
+    with pytest.raises(UsageError, match="acts on pixels"):
+        sf.sample(cascade, sf.anagram("a", "b"), **settings)
+    larger = sf.sample(cascade, sf.anagram("a", "b"), in_pixels=True, **settings)
+    assert larger.x.shape[-1] == 32
+    assert [stage.in_pixels for stage in (larger.recipe, *larger.recipe.stages)] == [False, True]
 
 
 # ---------------------------------------------------------------------------------------------- the table

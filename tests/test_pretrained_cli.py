@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import tiny_pipelines as tiny
 from sfumato.apps.cli import main
-from sfumato.pictures import read_metadata, read_picture
+from sfumato.pictures import read_metadata, read_picture, save_picture
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -117,6 +118,44 @@ def test_upscaling_without_stages_is_refused(run: Run, stages: list[Path]) -> No
     ):
         code, _, err = run("generate", "a cat", "--model", stages[0], *words)
         assert (code, message in err) == (2, True), err
+
+
+# -- latents
+
+
+@pytest.fixture(scope="module")
+def latent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.stable_diffusion(tmp_path_factory.mktemp("latent"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["anagram", "a cat", "a dog", "--in-pixels"],
+        ["inpaint", "photo.png", "a cat", "--mask", "mask.png"],
+        ["translate", "photo.png", "a cat"],
+    ],
+)
+def test_what_a_latent_model_makes_can_be_made_again(run: Run, latent: Path, words: list[str]) -> None:
+    photo = torch.rand((3, 16, 16), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    mask = torch.full((1, 16, 16), -1.0)
+    mask[:, 5:, :9] = 1
+    save_picture(photo, "photo.png")
+    save_picture(mask, "mask.png")
+    code, out, err = run(*words, "--model", latent, "--steps", 2, "--seed", 7, "--out", "out.png")
+    assert code == 0, err
+    assert "the pixels agree exactly" in run("replay", "out.png")[1]
+    if words[0] == "inpaint":
+        made, given = read_picture(Path("out.png")), read_picture(Path("photo.png"))
+        assert torch.equal(made.where(mask < 0, 0 * made), given.where(mask < 0, 0 * given))
+        assert not torch.equal(made, given)
+
+
+def test_pixels_are_refused_on_latents_unless_asked_for(run: Run, latent: Path) -> None:
+    code, _, err = run("hybrid", "--far", "a", "--near", "b", "--model", latent)
+    assert (code, "ask for in_pixels" in err, files()) == (2, True, set())
+    code, _, err = run("hybrid", "--far", 3, "--near", 8, "--in-pixels")
+    assert (code, "digits works on pixels already" in err, files()) == (2, True, set())
 
 
 # -- encoded prompts

@@ -46,6 +46,7 @@ class Stage(BaseModel):
     solver: str = "dpm++2m"
     options: dict[str, float | str] = {}  #             of the solver, such as {"eta": 0.5}
     size: tuple[Side, Side]  #                          (H, W)
+    in_pixels: bool = False  #                          views and filters of latents act on decoded estimates
     # The time up to which the low-resolution picture is noised; for models that make a picture larger.
     low_t: float | None = Field(default=None, gt=0, le=1)
 

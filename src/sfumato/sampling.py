@@ -18,7 +18,6 @@ from sfumato.core.expression import Ask, Expression, Filtered, Known, Seen, as_e
 from sfumato.core.filters import FILTERS, Filter, Mask
 from sfumato.core.frame import Beside
 from sfumato.core.guidance import Scale
-from sfumato.core.invariant import check_whole
 from sfumato.core.noise import Noise
 from sfumato.core.notation import Inputs, from_json, input_picture, to_json
 from sfumato.core.path import make_path, zigzag
@@ -96,6 +95,7 @@ def sample(
     guidance: float | Scale | None = None,
     clip: bool | None = None,
     size: tuple[int, int] | None = None,
+    in_pixels: bool = False,
     upscale: int | None = None,
     low_t: float | None = None,
     stages: Sequence[StageSettings] = (),
@@ -108,6 +108,7 @@ def sample(
 
     guidance wraps an expression that has none of its own; 1 is off. seed None draws one. size (H, W) is for
     expressions made of crops. networks: others that the expression names. files: where inputs came from.
+    in_pixels: on a model of latents views and filters act on its decoded estimates.
 
     A cascade makes the pictures of its first model larger, stage by stage, up to the height `upscale` (by
     default through all of them); steps, solver, guidance and clipping are those of the first stage, `stages`
@@ -125,6 +126,7 @@ def sample(
         guidance=guidance,
         clip=clip,
         size=size,
+        in_pixels=in_pixels,
         upscale=upscale,
         low_t=low_t,
         stages=stages,
@@ -146,6 +148,7 @@ def make_recipe(
     guidance: float | Scale | None = None,
     clip: bool | None = None,
     size: tuple[int, int] | None = None,
+    in_pixels: bool = False,
     upscale: int | None = None,
     low_t: float | None = None,
     stages: Sequence[StageSettings] = (),
@@ -158,10 +161,12 @@ def make_recipe(
         raise UsageError(f"{len(stages)} settings for {len(larger)} stages that make pictures larger")
     e = first.defaults.dressed(edit.expression, guidance=guidance, clip=clip)
     inputs = _inputs(edit, e)
+    if in_pixels and all(model.of_pixels for model in (first, *larger)):
+        raise UsageError(f"{first.name} works on pixels already: leave in_pixels out")
     settings = StageSettings(steps=steps, solver=solver, spacing=spacing, guidance=guidance, low_t=low_t)
     recipe = parse_recipe(
         {
-            **_stage(first, e, settings, options, low_t=_low_t(first, edit, low_t)),
+            **_stage(first, e, settings, options, in_pixels=in_pixels, low_t=_low_t(first, edit, low_t)),
             "size": size or edit.size or first.shape[1:],
             "stages": [
                 _stage(
@@ -169,6 +174,7 @@ def make_recipe(
                     stage.defaults.dressed(edit.expression, guidance=chosen.guidance, clip=clip),
                     chosen,
                     None,
+                    in_pixels=in_pixels,
                     low_t=stage.low_t if chosen.low_t is None else chosen.low_t,
                 )
                 for stage, chosen in zip(
@@ -227,6 +233,7 @@ def _stage(
     settings: StageSettings,
     options: Mapping[str, float | str] | None,
     *,
+    in_pixels: bool,
     low_t: float | None,
 ) -> dict[str, object]:
     """What a recipe says of one stage."""
@@ -240,6 +247,7 @@ def _stage(
         "solver": settings.solver or defaults.solver,
         "options": defaults.solver_options(settings.solver, options),
         "size": model.shape[1:],
+        "in_pixels": in_pixels and not model.of_pixels,
         "low_t": low_t,
     }
 
@@ -305,6 +313,14 @@ def run_together(
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Kept:
+    """The known region of an inpainting, as a constraint of states and of the pictures at the end."""
+
+    states: KnownRegion
+    pictures: KnownRegion
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Ready:
     """A stage of a run, checked: what it lacks is the state that it begins from."""
 
@@ -326,7 +342,7 @@ class _Ready:
         draw: Draw,
         *,
         beside: Beside | None = None,
-        constraint: KnownRegion | None = None,
+        kept: _Kept | None = None,
         on_step: OnStep | None = None,
     ) -> Asking:
         """The sampler of this stage from x, its pictures decoded."""
@@ -339,10 +355,11 @@ class _Ready:
             draw=draw,
             native=self.model.state_shape[1:],
             beside=beside,
-            constraint=constraint,
+            constraint=None if kept is None else kept.states,
             on_step=on_step,
         )
-        return self.model.decode(made)
+        pictures = self.model.decode(made)
+        return pictures if kept is None else kept.pictures.finish(pictures)
 
     def larger(self, low: Tensor, noise: Noise) -> tuple[Tensor, Beside]:
         """The first state of a stage that makes `low`, (B, C, h, w), larger, and what it is shown of it."""
@@ -366,13 +383,13 @@ def prepare(
         ready = _ready(stage, own, make_path(own.schedule, stage.steps, spacing=stage.spacing), inputs)
         larger.append(replace(ready, expression=_asking_of(ready.expression, stage_name(i))))
     noise = Noise(recipe.seeds, first.model.state(recipe.size), first.model.device)
-    constraint = _constraint(recipe, first.model, inputs)
+    kept = _kept(recipe, first.model, inputs)
     if recipe.low is None:
         x, beside = _start(recipe, first, inputs, noise.draw), None
     else:
         x, beside = first.larger(_low(recipe, first.model, inputs), noise)
     watch = _Watch(on_step, sum(stage.steps for stage in (first, *larger)))
-    small = first.asking(x, noise.draw, beside=beside, constraint=constraint, on_step=watch.of(first))
+    small = first.asking(x, noise.draw, beside=beside, kept=kept, on_step=watch.of(first))
     alone = isinstance(model, Cascade) and model.one_at_a_time
     return _through(small, [first, *larger], noise, watch, unload=alone)
 
@@ -436,8 +453,7 @@ def _ready(stage: Stage, model: Model, path: Sequence[float], inputs: Inputs) ->
             f"{model.name} makes {native[1]} x {native[0]} pictures, not "
             f"{stage.size[1]} x {stage.size[0]}: larger canvases go by crops (panorama)"
         )
-    model.check(expression)
-    check_whole(expression, model.state(stage.size), native=model.state_shape[1:])
+    expression = model.express(expression, stage.size, in_pixels=stage.in_pixels)
     model.prepare(expression)
     return _Ready(
         model=model,
@@ -490,9 +506,13 @@ def _fitting(role: str, sha256: str, recipe: Recipe, model: Model, inputs: Input
     return picture
 
 
-def _constraint(recipe: Recipe, model: Model, inputs: Inputs) -> KnownRegion | None:
+def _kept(recipe: Recipe, model: Model, inputs: Inputs) -> _Kept | None:
     if recipe.keep is None or recipe.mask is None:
         return None
-    mask = Mask(input_picture(inputs, recipe.mask)).weights(*recipe.size)
+    mask = Mask(input_picture(inputs, recipe.mask))
     keep = _fitting("kept", recipe.keep, recipe, model, inputs)
-    return KnownRegion(keep, mask.to(model.device))
+    coarse = mask.weights(*model.state(recipe.size)[1:]).to(model.device)
+    return _Kept(
+        states=KnownRegion(model.encode(keep), coarse),
+        pictures=KnownRegion(keep, mask.weights(*recipe.size).to(model.device)),
+    )

@@ -16,6 +16,7 @@ from torch import Tensor
 from sfumato.core.expression import Expression
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.core.guidance import Guided, Scale
+from sfumato.core.invariant import check_whole
 from sfumato.core.prediction import PREDICTIONS, Estimate, Prediction, to_x0
 from sfumato.core.schedule import Schedule, schedule_from_dict
 from sfumato.core.solvers import Draw
@@ -134,6 +135,11 @@ class Model:
         return self.shape
 
     @property
+    def of_pixels(self) -> bool:
+        """Whether the states are pictures."""
+        return True
+
+    @property
     def classes(self) -> int | None:
         """How many classes the network knows, or None."""
         return self.network.classes
@@ -146,6 +152,20 @@ class Model:
 
     def check(self, e: Expression) -> None:
         """Refuse an expression that this model cannot be asked, with the reason: UsageError."""
+
+    def express(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
+        """An expression over pictures of this size (H, W) as one over this model's states, checked.
+
+        in_pixels: views and filters of a model of latents act on its decoded estimates.
+
+        Raises:
+            UsageError: it is not whole, or this model cannot be asked it.
+        """
+        if in_pixels:
+            raise UsageError(f"{self.name} works on pixels already: leave in_pixels out")
+        self.check(e)
+        check_whole(e, self.state(size), native=self.state_shape[1:])
+        return e
 
     def prepare(self, e: Expression) -> None:
         """Have ready what the questions of an expression need, such as encoded texts."""
@@ -167,8 +187,8 @@ class Model:
     def unload(self) -> None:
         """Free the memory of the network, where it can come back by itself."""
 
-    def encode(self, picture: Tensor, draw: Draw) -> Tensor:  # noqa: ARG002
-        """The state of pictures (1, C, H, W) in [-1, 1]; `draw` is for encoders that sample."""
+    def encode(self, picture: Tensor, draw: Draw | None = None) -> Tensor:  # noqa: ARG002
+        """The state of pictures (B, C, H, W) in [-1, 1]; encoders that sample do so with `draw`, if given."""
         return picture
 
     def decode(self, state: Tensor) -> Tensor:

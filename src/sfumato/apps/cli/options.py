@@ -93,6 +93,15 @@ class Sampling(Way):
             "--count", "-n", min=1, max=names.MAX_COUNT, help="How many pictures.", rich_help_panel=_SAMPLING
         ),
     ] = 1
+    in_pixels: Annotated[
+        bool,
+        Option(
+            "--in-pixels",
+            help="On a model of latents: views and filters act on its decoded estimates, at the cost of "
+            "decoding and encoding at every step.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = False
     upscale: Annotated[
         int | None,
         Option(

@@ -57,6 +57,7 @@ def make(command: str, sampling: Sampling, output: Output, machine: Machine, bui
         options=options,
         spacing=sampling.spacing,
         guidance=sampling.guidance,
+        in_pixels=sampling.in_pixels,
         stages=stage_settings(sampling),
         files=inputs.files,
     )
@@ -120,7 +121,7 @@ def check_animation(recipe: Recipe, model: Model | Cascade) -> None:
     first = first_of(model)
     if recipe.stages:
         raise UsageError("--animate shows pictures of one size: leave --upscale out")
-    if first.state_shape != first.shape:
+    if not first.of_pixels:
         raise UsageError(f"--animate: {first.name} works on latents, whose estimates are no pictures")
 
 

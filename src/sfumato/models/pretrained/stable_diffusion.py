@@ -11,13 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.core.crops import Crops
-from sfumato.core.expression import Expression, Filtered, Known, Seen
+from sfumato.core.expression import Expression, Filtered, Seen
+from sfumato.core.filters import Mask
 from sfumato.core.frame import Beside, Condition, Unconditional
+from sfumato.core.invariant import check_whole
 from sfumato.core.noise import Noise
 from sfumato.core.sampler import Draw
+from sfumato.core.views import check_orthogonal
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.pretrained.embeddings import Embeddings
 from sfumato.models.pretrained.encoders import text_embeddings, two_text_embeddings
+from sfumato.models.pretrained.in_pixels import encoded
+from sfumato.models.pretrained.in_pixels import in_pixels as over_latents
 from sfumato.models.pretrained.loading import Folder
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
@@ -33,12 +38,16 @@ class LatentModel(TextModel):
     """A model whose state is a latent (C, h, w), not a picture: pictures go through a VAE.
 
     A latent is no small picture: turned, mirrored, filtered or negated it decodes to something else. What
-    acts on pixels is therefore refused.
+    acts on pixels is therefore refused, or goes through the VAE when that is asked for (in_pixels.py).
     """
 
     vae: Deferred
     scaling: float  #                   of latents, so that they have unit variance
     latent: tuple[int, int, int]  #     (C, h, w)
+
+    @property
+    def of_pixels(self) -> bool:
+        return False
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
@@ -53,22 +62,38 @@ class LatentModel(TextModel):
         return self
 
     def check(self, e: Expression) -> None:
-        """Refuse, with the reason, what acts on pixels; UsageError."""
+        """Refuse, with the reason, what acts on pixels; UsageError. Masks and known pictures may stay."""
         for node in e.walk():
-            if isinstance(node, Seen | Filtered | Known | Crops):
+            if isinstance(node, Seen | Crops) or (
+                isinstance(node, Filtered) and not isinstance(node.band, Mask)
+            ):
                 raise UsageError(
                     f"{node.name} acts on pixels and {self.name} works on latents, which do not turn, "
-                    "split or tile as pictures do: use a pixel model such as deepfloyd"
+                    "split or tile as pictures do: use a pixel model such as deepfloyd, or ask for in_pixels (--in-pixels)"
                 )
 
-    def encode(self, picture: Tensor, draw: Draw) -> Tensor:
-        """A sample of the latents (B, C, h, w) of pictures (1 or B, 3, H, W) in [-1, 1]; one draw."""
-        noise = draw()
+    def express(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
+        if not in_pixels:
+            self.check(e)
+            e = encoded(e, self)
+            check_whole(e, self.state(size), native=self.state_shape[1:])
+            return e
+        if any(isinstance(node, Crops) for node in e.walk()):
+            raise UsageError("crops do not go with in_pixels: a decoder is asked for whole pictures")
+        check_whole(e, self.shape)
+        for node in e.walk():
+            if isinstance(node, Seen):
+                check_orthogonal(node.view, self.latent)  # it turns the noise on the latent's grid
+        return over_latents(e, self)
+
+    def encode(self, picture: Tensor, draw: Draw | None = None) -> Tensor:
+        """Latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1]: a sample by one draw, or their mean."""
+        noise = None if draw is None else draw()
         vae: Any = self.vae.module()
         with torch.inference_mode():
             posterior = vae.encode(picture.to(self.device)).latent_dist
-            sampled: Tensor = posterior.mean + posterior.std * noise
-        return self.scaling * sampled
+            latents: Tensor = posterior.mean if noise is None else posterior.mean + posterior.std * noise
+        return self.scaling * latents
 
     def decode(self, latent: Tensor) -> Tensor:
         """The pictures (B, 3, H, W) of latents (B, C, h, w), one at a time: a VAE takes much memory."""

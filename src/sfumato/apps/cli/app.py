@@ -19,7 +19,7 @@ from typer import Option
 from typer.exceptions import TyperException
 
 from sfumato import __version__
-from sfumato.apps.cli import demo, denoise, edit, encode, evaluate, fuse, models, replay, train
+from sfumato.apps.cli import demo, denoise, edit, encode, evaluate, fuse, models, replay, report, train
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
 
@@ -40,10 +40,11 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
     (train.train, MODELS),
     (evaluate.evaluate, MODELS),
     (demo.demo, MODELS),
+    (report.report, MODELS),
 )
 EXAMPLES: dict[str, str] = {
     name: example
-    for group in (fuse, edit, denoise, replay, models, encode, train, evaluate, demo)
+    for group in (fuse, edit, denoise, replay, models, encode, train, evaluate, demo, report)
     for name, example in group.EXAMPLES.items()
 }
 

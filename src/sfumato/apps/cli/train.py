@@ -87,7 +87,7 @@ def train(
         max_steps=max_steps,
         limit=limit,
         seed=seed,
-        device=_device(machine.device),
+        device=training_device(machine.device),
         precision=PRECISIONS[machine.dtype],
         compile=compiled,
         sample_epochs=chosen,
@@ -158,8 +158,8 @@ def _speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def _device(name: str) -> Literal["auto", "cpu", "cuda", "mps"]:
-    """The name, which its option has checked."""
+def training_device(name: str) -> Literal["auto", "cpu", "cuda", "mps"]:
+    """The name, which its option has checked, as the training loop takes it."""
     match name:
         case "cpu" | "cuda" | "mps":
             return name

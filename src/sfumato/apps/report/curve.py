@@ -1,0 +1,84 @@
+"""A loss curve as SVG: the mean of every stretch of steps, and between which values its steps lay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sfumato.training.record import Record
+
+WIDE, HIGH = 640, 260
+LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 38
+
+
+def draw(record: Record) -> str:
+    """The SVG, loss on a logarithmic axis."""
+    points = record.curve
+    low = min(p.low for p in points if p.low > 0)
+    high = max(p.high for p in points)
+    axis = _Axis(low, high, record.steps)
+    line = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.mean):.1f}" for p in points)
+    there = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.high):.1f}" for p in points)
+    back = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.low):.1f}" for p in reversed(points))
+    fall = f"from {points[0].mean:.3g} to {points[-1].mean:.3g}"
+    label = f"loss of {record.preset} over {record.steps} steps: {fall}"
+    return (
+        f'<svg class="curve" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{label}">'
+        f"{''.join(axis.drawn())}{''.join(_epochs(record, axis))}"
+        f'<path class="band" d="M{there}L{back}z"/><path class="mean" d="M{line}"/></svg>'
+    )
+
+
+class _Axis:
+    def __init__(self, low: float, high: float, steps: int) -> None:
+        self.low, self.high = math.log10(low), math.log10(high)
+        if self.high - self.low < 0.05:
+            self.high += 0.05
+        self.steps = steps
+
+    def x(self, step: float) -> float:
+        return LEFT + (WIDE - LEFT - RIGHT) * step / self.steps
+
+    def y(self, loss: float) -> float:
+        share = (math.log10(max(loss, 10**self.low)) - self.low) / (self.high - self.low)
+        return HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * share
+
+    def drawn(self) -> Iterator[str]:
+        """Lines and numbers."""
+        foot = HIGH - BOTTOM
+        for value in self._losses():
+            y = self.y(value)
+            yield f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDE - RIGHT}"/>'
+            yield f'<text class="tick left" x="{LEFT - 8}" y="{y + 4:.1f}">{value:g}</text>'
+        for step in _round_steps(self.steps):
+            yield f'<text class="tick" x="{self.x(step):.1f}" y="{foot + 16}">{step:,}</text>'
+        yield f'<text class="tick" x="{(LEFT + WIDE - RIGHT) / 2}" y="{HIGH - 4}">step</text>'
+
+    def _losses(self) -> list[float]:
+        """1, 2, 5 times powers of ten, as many as there is room for."""
+        found = [
+            m * 10.0**e
+            for e in range(math.floor(self.low) - 1, math.ceil(self.high) + 1)
+            for m in (1, 2, 5)
+            if self.low <= math.log10(m * 10.0**e) <= self.high
+        ]
+        tens = [v for v in found if round(math.log10(v), 6).is_integer()]
+        return found if len(found) <= 7 or len(tens) < 2 else tens
+
+
+def _round_steps(steps: int) -> list[int]:
+    """About five round numbers of steps."""
+    rough = max(1, steps / 5)
+    ten = 10 ** math.floor(math.log10(rough))
+    stride = max(1, next(ten * m for m in (1, 2, 5, 10) if ten * m >= rough))
+    return list(range(0, steps + 1, int(stride)))
+
+
+def _epochs(record: Record, axis: _Axis) -> Iterator[str]:
+    """Where the epochs that are shown ended."""
+    for epoch in record.sheets if record.per_epoch else ():
+        x = axis.x(min(record.steps, epoch * (record.per_epoch or 0)))
+        yield f'<path class="epoch" d="M{x:.1f} {TOP}V{HIGH - BOTTOM}"/>'
+        yield f'<text class="tick end" x="{x - 5:.1f}" y="{TOP + 10}">epoch {epoch}</text>'

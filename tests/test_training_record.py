@@ -1,0 +1,154 @@
+"""The small record of a training: nothing of the curve is left out, and what is damaged is refused."""
+
+import statistics
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from sfumato.apps.report.build import chosen
+from sfumato.apps.report.page import Drawing, Row
+from sfumato.core.schedule import FixedSigma
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.pictures import save_picture
+from sfumato.training.history import Entry, read_history
+from sfumato.training.loop import train
+from sfumato.training.objective import ErrorOf, FixedTime, Objective
+from sfumato.training.presets import PRESETS, LearningRate, Preset
+from sfumato.training.record import (
+    FILE,
+    main,
+    read_record,
+    record_of,
+    sheet_name,
+    thinned,
+    write_record,
+)
+from test_report import report_of, write_tour
+
+
+def entries(count: int) -> list[Entry]:
+    generator = torch.Generator().manual_seed(0)
+    losses = torch.rand(count, generator=generator).tolist()
+    return [
+        Entry(step=i + 1, loss=loss, learning_rate=1e-3, gradient_norm=1.0) for i, loss in enumerate(losses)
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 7, 300, 301, 1000])
+def test_a_thinned_curve_holds_every_step(count: int) -> None:
+    whole = entries(count)
+    points = thinned(whole)
+    assert len(points) == min(count, 300)
+    assert points[-1].step == count
+    starts = [0, *(p.step for p in points)]
+    for start, point in zip(starts, points, strict=False):
+        losses = [entry.loss for entry in whole[start : point.step]]
+        assert losses
+        assert point.mean == pytest.approx(statistics.fmean(losses))
+        assert (point.low, point.high) == (min(losses), max(losses))
+    lengths = [b - a for a, b in pairwise(starts)]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_an_empty_curve_is_refused() -> None:
+    with pytest.raises(UsageError, match="without a step has no loss curve"):
+        thinned([])
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of two epochs of five steps, with a sheet after the second."""
+    folder = tmp_path_factory.mktemp("runs") / "normed"
+    tiny.run(tiny.NORMED, folder)
+    (folder / "samples").mkdir()
+    save_picture(torch.zeros((1, 8, 8)), folder / "samples" / sheet_name(2))
+    return folder
+
+
+def test_a_record_round_trips_through_a_folder(run: Path, tmp_path: Path) -> None:
+    record = record_of(run, "normed", [1, 2], per_epoch=5)
+    assert record.steps == 10
+    assert record.sheets == (2,)
+    assert [p.mean for p in record.curve] == [entry.loss for entry in read_history(run)]
+    written = write_record(record, run, tmp_path)
+    assert {path.name for path in written} == {FILE, "epoch-002.png"}
+    assert read_record(tmp_path) == record
+    assert read_record(tmp_path / "nowhere") is None
+
+
+def test_the_command_keeps_what_it_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([str(run), str(tmp_path), "--epoch", "2", "--per-epoch", "5"])
+    assert capsys.readouterr().out.split() == [str(tmp_path / "epoch-002.png"), str(tmp_path / FILE)]
+    found = read_record(tmp_path)
+    assert found is not None
+    assert found.preset == "normed"
+
+
+def test_the_command_refuses_a_sheet_that_was_not_drawn(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([str(run), str(tmp_path), "--epoch", "7"])
+    assert end.value.code == 2
+    assert "has no sheet of epoch 7" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_run_and_what_is_damaged_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SfumatoError, match="holds no history of a training"):
+        record_of(tmp_path, "normed", [1])
+    (tmp_path / FILE).write_text('{"version": 1')
+    with pytest.raises(SfumatoError, match="is damaged: make it again"):
+        read_record(tmp_path)
+
+
+# ----------------------------------------------------------------------- the report trains its Part B itself
+
+SMALL = Preset(
+    name="digits-denoise",
+    summary="a denoiser of four channels",
+    network="classic",
+    network_config={"hidden": 4, "timed": False},
+    conditional=False,
+    objective=Objective(
+        schedule=FixedSigma(1.0),
+        prediction="x0",
+        times=FixedTime(t=1.0),
+        weighting=ErrorOf(quantity="x0"),
+    ),
+    batch=20,
+    epochs=5,
+    learning_rate=LearningRate(peak=1e-3),
+)
+
+
+def test_the_whole_report_trains_and_shows_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PRESETS, "digits-denoise", SMALL)
+    trained: list[str] = []
+
+    def small_train(name: str, run: Path, epochs: tuple[int, ...], show: object) -> Path:  # noqa: ARG001
+        trained.append(name)
+        list(train(SMALL, run, data=tiny.digits().first(100), device="cpu", precision="no"))
+        (run / "samples").mkdir()
+        for epoch in epochs:
+            save_picture(torch.rand((1, 8, 8)) * 2 - 1, run / "samples" / sheet_name(epoch))
+        return run / "model"
+
+    report = report_of(tmp_path / "out", write_tour(tmp_path / "tour"))
+    runs = replace(report.trainings, runs=tmp_path / "out" / "runs", train=small_train)
+    (section,) = replace(report, trainings=runs).make(chapters=chosen(["b1"]))
+    assert section.status == "done", section.error
+    assert trained == ["digits-denoise"]
+    curve = next(b for b in section.blocks if isinstance(b, Drawing) and 'class="curve"' in b.svg)
+    assert "25 steps of 20" in curve.note
+    assert "epoch 5" in curve.svg
+    sheets = [b for b in section.blocks if isinstance(b, Row) and b.wide]
+    assert [b.title for b in sheets] == ["After the first epoch", "After epoch 5"]

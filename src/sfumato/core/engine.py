@@ -7,7 +7,7 @@ what lets pictures, branches, steps and requests share a forward pass.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -114,19 +114,135 @@ class Engine:
         return [Estimate(x0=x0, variance=v) for x0, v in zip(x0s, split, strict=True)]
 
     def run(self, *samplers: Asking) -> list[Tensor]:
-        """Run samplers to their ends, each at its own step, their questions answered together."""
-        results: dict[int, Tensor] = {}
-        open_: dict[int, tuple[Asking, Sequence[Query]]] = {}
-        for i, sampler in enumerate(samplers):
-            _advance(i, sampler, None, open_, results)
-        while open_:
-            turn = list(open_.items())
-            queries = [query for _, (_, asked) in turn for query in asked]
-            estimates = iter(self.answer(queries))
-            for i, (sampler, asked) in turn:
-                answers = {query.key: next(estimates) for query in asked}
-                _advance(i, sampler, answers, open_, results)
+        """Run samplers to their ends, each at its own step; the first that fails ends them all."""
+        running = Running(self)
+        results: dict[Hashable, Tensor] = {}
+        try:
+            for i, sampler in enumerate(samplers):
+                running.join(i, sampler)
+            while len(results) < len(samplers):
+                for name, outcome in running.turn().items():
+                    results[name] = outcome.result()
+        finally:
+            running.clear()
         return [results[i] for i in range(len(samplers))]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """How a sampler ended: with its pictures, or by an error of its own."""
+
+    pictures: Tensor | None = None
+    error: Exception | None = None
+
+    def result(self) -> Tensor:
+        """The pictures; raises the error where there is one."""
+        if self.error is not None:
+            raise self.error
+        assert self.pictures is not None
+        return self.pictures
+
+
+class Running:
+    """Samplers in flight, each at its own step. They join and leave between turns; a turn answers once.
+
+    What one sampler, or what it asks, does wrong ends that one alone: where a shared forward pass raises, the
+    questions of each are asked again by themselves, to find whose they were.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._open: dict[Hashable, tuple[Asking, Sequence[Query]]] = {}
+        self._ended: dict[Hashable, Outcome] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def rows_of(self, name: Hashable) -> int:
+        """How many rows a sampler asks of the networks in its next turn; 0 where it has ended."""
+        return sum(len(query.x) for query in self._open[name][1]) if name in self._open else 0
+
+    def join(self, name: Hashable, sampler: Asking) -> None:
+        """Begin a sampler: it runs up to its first questions; what it raises on the way is raised here."""
+        try:
+            self._open[name] = (sampler, next(sampler))
+        except StopIteration as end:
+            self._ended[name] = Outcome(pictures=end.value)
+
+    def leave(self, name: Hashable) -> None:
+        """Drop a sampler where it stands; nothing happens where there is none of this name."""
+        self._ended.pop(name, None)
+        left = self._open.pop(name, None)
+        if left is not None:
+            left[0].close()
+
+    def clear(self) -> None:
+        """Drop all samplers."""
+        for name in list(self._open):
+            self.leave(name)
+
+    def turn(self, names: Collection[Hashable] | None = None) -> dict[Hashable, Outcome]:
+        """Answer the questions of these samplers, or of all, and take them on; returns what has ended."""
+        for name, (sampler, _), answers in self._answered(self._open if names is None else names):
+            if isinstance(answers, Exception):
+                self._throw(name, sampler, answers)
+            elif all(bool(torch.isfinite(e.x0).all()) for e in answers.values()):
+                self._advance(name, sampler, answers)
+            else:
+                self._throw(name, sampler, SfumatoError(NOT_FINITE))
+        ended, self._ended = self._ended, {}
+        return ended
+
+    def _answered(
+        self, names: Collection[Hashable]
+    ) -> list[tuple[Hashable, tuple[Asking, Sequence[Query]], dict[Key, Estimate] | Exception]]:
+        """Open samplers with the answers to their questions, or with what asking them raised."""
+        turn = [(name, open_) for name, open_ in self._open.items() if name in names]
+        queries = [query for _, (_, asked) in turn for query in asked]
+        try:
+            estimates = iter(self.engine.answer(queries))
+        except Exception as error:
+            if len(turn) == 1:
+                return [(*turn[0], error)]
+            return [(name, (sampler, asked), self._alone(asked)) for name, (sampler, asked) in turn]
+        return [
+            (name, (sampler, asked), {query.key: next(estimates) for query in asked})
+            for name, (sampler, asked) in turn
+        ]
+
+    def _alone(self, asked: Sequence[Query]) -> dict[Key, Estimate] | Exception:
+        """The answers to the questions of one sampler, or what asking them raised."""
+        try:
+            return {q.key: e for q, e in zip(asked, self.engine.answer(asked), strict=True)}
+        except Exception as error:
+            return error
+
+    def _advance(self, name: Hashable, sampler: Asking, answers: dict[Key, Estimate]) -> None:
+        """Take a sampler to its next questions, or to its end."""
+        try:
+            asked = sampler.send(answers)
+        except StopIteration as end:
+            self._end(name, Outcome(pictures=end.value))
+        except Exception as error:
+            self._end(name, Outcome(error=error))
+        else:
+            self._open[name] = (sampler, asked)
+
+    def _throw(self, name: Hashable, sampler: Asking, error: Exception) -> None:
+        """End a sampler by an error, raised where it waits so that it can tidy up."""
+        try:
+            sampler.throw(error)
+        except StopIteration:  # it swallowed the error
+            self._end(name, Outcome(error=error))
+        except Exception as raised:
+            self._end(name, Outcome(error=raised))
+        else:
+            sampler.close()
+            self._end(name, Outcome(error=error))
+
+    def _end(self, name: Hashable, outcome: Outcome) -> None:
+        self._open.pop(name, None)
+        self._ended[name] = outcome
 
 
 def _beside(group: Sequence[Query], device: torch.device) -> tuple[Tensor, Tensor] | None:
@@ -136,23 +252,3 @@ def _beside(group: Sequence[Query], device: torch.device) -> tuple[Tensor, Tenso
         return None
     times = [beside.t for beside in shown for _ in range(len(beside.picture))]
     return torch.cat([beside.picture for beside in shown]), torch.tensor(times, device=device)
-
-
-def _advance(
-    i: int,
-    sampler: Asking,
-    answers: dict[Key, Estimate] | None,
-    open_: dict[int, tuple[Asking, Sequence[Query]]],
-    results: dict[int, Tensor],
-) -> None:
-    """Take one sampler to its next questions, or to its end; answers that are not finite fail it."""
-    try:
-        if answers is None:
-            open_[i] = (sampler, next(sampler))
-        elif all(bool(torch.isfinite(e.x0).all()) for e in answers.values()):
-            open_[i] = (sampler, sampler.send(answers))
-        else:
-            open_[i] = (sampler, sampler.throw(SfumatoError(NOT_FINITE)))
-    except StopIteration as end:
-        open_.pop(i, None)
-        results[i] = end.value

@@ -186,7 +186,7 @@ def test_sources_are_tried_in_order_until_one_is_right(tmp_path: Path) -> None:
     toys = collection(folder_source("gone", tmp_path / "gone"), wrong, answering("bomb", bomb), good, never)
     assert fetch(toys, ("b",), tmp_path) == {"b": CONTENT}
     assert asked == ["wrong a", "bomb a", "good a", "good b"]
-    assert sorted(path.name for path in (tmp_path / "datasets" / "toys").iterdir()) == ["a", "b"]
+    assert sorted(path.name for path in (tmp_path / "datasets" / "toys").iterdir()) == ["a.gz", "b.gz"]
     asked.clear()
     assert fetch(toys, ("a", "b"), tmp_path) == {"a": CONTENT, "b": CONTENT}
     assert not asked  # the cache answers
@@ -195,8 +195,11 @@ def test_sources_are_tried_in_order_until_one_is_right(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_filled_again(tmp_path: Path) -> None:
     toys = collection(source("good", lambda _: CONTENT))
     fetch(toys, ("a",), tmp_path)
-    (tmp_path / "datasets" / "toys" / "a").write_bytes(CONTENT[:-1])
-    assert fetch(toys, ("a",), tmp_path) == {"a": CONTENT}
+    folder = tmp_path / "datasets" / "toys"
+    for damaged in ("a.gz", "a"):
+        (folder / damaged).write_bytes(CONTENT[:-1])
+        assert fetch(toys, ("a",), tmp_path) == {"a": CONTENT}
+        assert sorted(path.name for path in folder.iterdir()) == ["a.gz", "b.gz"]
 
 
 def test_files_put_there_by_hand_may_be_gzipped(tmp_path: Path) -> None:

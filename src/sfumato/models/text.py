@@ -1,0 +1,142 @@
+"""The text encoder of our own networks: all-MiniLM-L6-v2, which ships with the package.
+
+It knows English, lower case and upper case alike. Its weights are stored as int8 (`models.int8`) and computed
+with in float32, on the CPU: a prompt takes milliseconds, and whoever asks keeps what was encoded.
+`models.convert_text` made the folder.
+
+Contract: `encode` of N texts answers `Encoded`. A text's embedding is the same alone and beside others
+to 1e-5.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.bert import Bert
+from sfumato.models.int8 import restore
+from sfumato.models.store import DESCRIPTION, read_file, read_folder
+
+FOLDER = Path(__file__).parents[1] / "weights" / "text-minilm"
+FORMAT, KIND = 1, "text-encoder"
+TOKENIZER = "tokenizer.json"
+LENGTH = 64  # tokens of a text at most, the two that mark its ends included: some fifty words
+ROWS = 64  #   texts that go through the network together
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Encoded:
+    """N texts as the encoder has them; L is the tokens of the longest, D = 384.
+
+    sentence  (N, D) float32 of unit norm, the mean of the text's token states: a text as one vector
+    tokens    (N, L, D) float32: the text word by word, zero at padding
+    mask      (N, L) bool: False at padding; every text has at least the two tokens that mark its ends
+    """
+
+    sentence: Tensor
+    tokens: Tensor
+    mask: Tensor
+
+
+class TextEncoder:
+    """A tokenizer and a network; sha256 is that of the weights' file, for whoever keeps what was encoded."""
+
+    def __init__(self, tokenizer: Tokenizer, network: Bert, *, sha256: str) -> None:
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(LENGTH)
+        self._tokenizer = tokenizer
+        self._network = network.eval().requires_grad_(False)
+        self._unknown = tokenizer.token_to_id("[UNK]")
+        self.width = network.word.embedding_dim
+        self.sha256 = sha256
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The embeddings of N >= 1 texts.
+
+        The empty text is one, too. A text of more than `LENGTH` tokens is cut, with a warning. There is a
+        warning, too, where no word of a text is known, as in a text of picture signs.
+
+        Raises:
+            UsageError: not a list of texts, an empty one, or a text that holds half a character.
+        """
+        ids = list(map(self._ids, _checked(texts)))
+        padded = pad_sequence(ids, batch_first=True)  #                                      (N, L)
+        lengths = torch.tensor([len(i) for i in ids])
+        mask = torch.arange(padded.shape[1]) < lengths[:, None]  #                           (N, L)
+        with torch.no_grad():
+            parts = zip(torch.split(padded, ROWS), torch.split(mask, ROWS), strict=True)
+            tokens = torch.cat([self._network(i, m) for i, m in parts])  #                   (N, L, D)
+        tokens = tokens * mask[..., None]
+        return Encoded(sentence=F.normalize(tokens.sum(1), dim=1), tokens=tokens, mask=mask)
+
+    def _ids(self, text: str) -> Tensor:
+        """The tokens (L,) int64 of a text."""
+        found = self._tokenizer.encode(text)
+        if found.overflowing:
+            warnings.warn(f"the text is cut to {LENGTH} tokens: {text!r:.60}", stacklevel=3)
+        words = found.ids[1:-1]
+        if words and all(word == self._unknown for word in words):
+            warnings.warn(
+                f"the text encoder knows English, and no word of {text!r:.60}: say it in words", stacklevel=3
+            )
+        return torch.tensor(found.ids)
+
+
+def _checked(texts: Sequence[str]) -> Sequence[str]:
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise UsageError(f"the text encoder takes a list of texts, not a {type(texts).__name__}")
+    if not texts:
+        raise UsageError("the text encoder was given no text: the empty text is written ''")
+    for text in texts:
+        if not isinstance(text, str):
+            raise UsageError(f"the text encoder takes texts, not a {type(text).__name__}")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{text!r:.60} holds half a character (a lone surrogate) at {error.start}: take it out"
+            ) from error
+    return texts
+
+
+@lru_cache(maxsize=1)
+def load_text_encoder() -> TextEncoder:
+    """The text encoder that ships with the package; one a process.
+
+    Raises:
+        ModelUnavailableError: its weights are missing.
+        SfumatoError: they are damaged.
+    """
+    return read_text_encoder(FOLDER)
+
+
+def read_text_encoder(folder: Path) -> TextEncoder:
+    """The text encoder of a folder, its files verified.
+
+    Raises:
+        ModelUnavailableError: there is none.
+        SfumatoError: it is damaged, or of a format that this version does not read.
+    """
+    description, tensors = read_folder(folder)
+    if (description.get("kind"), description.get("format")) != (KIND, FORMAT):
+        raise SfumatoError(f"{folder / DESCRIPTION} is not a text encoder that this version reads")
+    vocabulary = read_file(folder, description, TOKENIZER)
+    try:
+        with torch.device("meta"):  # the weights come from the file: none are drawn
+            network = Bert(**description["network"])
+        network.load_state_dict(restore(tensors), assign=True)
+        tokenizer = Tokenizer.from_buffer(vocabulary)
+    except Exception as error:  # tokenizers raises nothing narrower
+        reason = str(error).splitlines()[0]
+        raise SfumatoError(f"{folder} does not hold a text encoder: {reason}") from error
+    return TextEncoder(tokenizer, network, sha256=description["weights"]["sha256"])

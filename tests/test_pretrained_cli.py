@@ -142,7 +142,7 @@ def test_what_a_latent_model_makes_can_be_made_again(run: Run, latent: Path, wor
     mask[:, 5:, :9] = 1
     save_picture(photo, "photo.png")
     save_picture(mask, "mask.png")
-    code, out, err = run(*words, "--model", latent, "--steps", 2, "--seed", 7, "--out", "out.png")
+    code, _, err = run(*words, "--model", latent, "--steps", 2, "--seed", 7, "--out", "out.png")
     assert code == 0, err
     assert "the pixels agree exactly" in run("replay", "out.png")[1]
     if words[0] == "inpaint":

@@ -69,7 +69,8 @@ class LatentModel(TextModel):
             ):
                 raise UsageError(
                     f"{node.name} acts on pixels and {self.name} works on latents, which do not turn, "
-                    "split or tile as pictures do: use a pixel model such as deepfloyd, or ask for in_pixels (--in-pixels)"
+                    "split or tile as pictures do: use a pixel model such as deepfloyd, or ask for "
+                    "in_pixels (--in-pixels)"
                 )
 
     def express(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:

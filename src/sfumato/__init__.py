@@ -23,6 +23,7 @@ _PUBLIC = {
     "sfumato.core.views": ["LinearView", "PixelMap"],
     "sfumato.errors": ["ModelUnavailableError", "SfumatoError", "UsageError"],
     "sfumato.models.cascade": ["Cascade", "StageSettings"],
+    "sfumato.models.exported": ["export"],
     "sfumato.models.model": ["Model"],
     "sfumato.models.registry": ["load", "load_cascade"],
     "sfumato.pictures": ["read_mask", "read_picture"],
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from sfumato.core.views import LinearView, PixelMap
     from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
     from sfumato.models.cascade import Cascade, StageSettings
+    from sfumato.models.exported import export
     from sfumato.models.model import Model
     from sfumato.models.registry import load, load_cascade
     from sfumato.pictures import read_mask, read_picture

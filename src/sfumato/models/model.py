@@ -261,7 +261,12 @@ def save_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32
     Raises:
         SfumatoError: the folder cannot be written.
     """
-    description = {
+    write_folder(folder, describe(model), model.network.state_dict(), dtype=dtype)
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What `model.json` says of a model, its weights left out."""
+    return {
         "format": FORMAT,
         "name": model.name,
         "network": {"kind": model.network.kind, "config": model.network.config()},
@@ -272,7 +277,6 @@ def save_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32
         "defaults": asdict(model.defaults),
         "provenance": model.provenance,
     }
-    write_folder(folder, description, model.network.state_dict(), dtype=dtype)
 
 
 def load_model(

@@ -77,6 +77,7 @@ def _found(
 
     from sfumato.models.model import load_model
     from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
+    from sfumato.models.store import DESCRIPTION
 
     dtype = dtype or torch.float32
     entry = MODELS.get(name)
@@ -84,7 +85,8 @@ def _found(
     if name in HUB or (entry is None and not folder.exists() and is_repository(name)):
         fetched = fetch(name, offline=offline, encoded=encoded)
         return load_folder(fetched, name=name, device=device, dtype=dtype)
-    if (folder / "model_index.json").is_file():
+    own = (folder / DESCRIPTION).is_file()  #  a folder that was exported for diffusers has both
+    if (folder / "model_index.json").is_file() and not own:
         return load_folder(folder, name=name, device=device, dtype=dtype)
     if entry is not None or folder.is_dir():
         return load_model(folder, name=name, device=device, dtype=dtype)

@@ -7,14 +7,15 @@ states. Weights of more than `SHARD` bytes lie in several files:
     "weights": {"sha256": ..., "bytes": ..., "shards": [{"file": ..., "sha256": ..., "bytes": ...}, ...]}
     "files": [{"file": "tokenizer.json", "sha256": ..., "bytes": ...}]        what else the model needs
 
-The sha256 of weights in shards is that of the shards' own, one after another in hexadecimal.
+The sha256 of weights in shards is that of the shards' own, one after another in hexadecimal. Files may lie in
+folders below; "prefix" beside the weights is what their names begin with in the files (exported.py).
 """
 
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,21 @@ def write_folder(
     stated = {**description, "weights": _state_weights(contents)}
     if files:
         stated["files"] = [_state(name, content) for name, content in files.items()]
-    text = json.dumps(stated, indent=2) + "\n"
+
+    def write(place: Path) -> None:
+        for name, content in (contents | dict(files or {})).items():
+            (place / name).write_bytes(content)
+        write_description(place / DESCRIPTION, stated)
+
+    publish_folder(folder, write)
+
+
+def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Publish what `write` puts into an empty folder; a model folder that is there already is replaced.
+
+    Raises:
+        SfumatoError: the folder cannot be written, or is there and holds something else than weights.
+    """
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / DESCRIPTION).is_file():
         raise SfumatoError(f"{folder} exists and is no model folder: choose another place")
@@ -67,12 +82,15 @@ def write_folder(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
             new = Path(scratch, "new")
             new.mkdir()
-            for name, content in (contents | dict(files or {})).items():
-                (new / name).write_bytes(content)
-            (new / DESCRIPTION).write_text(text, encoding="utf-8")
+            write(new)
             _swap(new, folder, Path(scratch, "old"))
     except OSError as error:
         raise SfumatoError(f"cannot write the model to {folder}: {error}") from error
+
+
+def write_description(path: Path, description: Mapping[str, Any]) -> None:
+    """A JSON file that people can read."""
+    path.write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
 def _parts(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
@@ -141,7 +159,8 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         weights = description["weights"]
         shards = weights.get("shards", [weights])
-        stated = [(_plain(shard["file"]), str(shard["sha256"])) for shard in shards]
+        stated = [(_below(shard["file"]), str(shard["sha256"])) for shard in shards]
+        prefix = str(weights.get("prefix", ""))
         whole = weights["sha256"] == (_joint(shards) if "shards" in weights else stated[0][1])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SfumatoError(f"{folder / DESCRIPTION} states no hash of its weights: it is damaged") from error
@@ -153,7 +172,9 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             tensors |= load(_verified(folder / name, sha256, "weights"))
         except SafetensorError as error:
             raise SfumatoError(f"{folder / name} is not a safetensors file: {error}") from error
-    return description, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    return description, {
+        name.removeprefix(prefix): t.float() if t.is_floating_point() else t for name, t in tensors.items()
+    }
 
 
 def read_file(folder: Path, description: Mapping[str, Any], name: str) -> bytes:
@@ -170,10 +191,10 @@ def read_file(folder: Path, description: Mapping[str, Any], name: str) -> bytes:
     return _verified(folder / name, str(sha256), "file")
 
 
-def _plain(name: str) -> str:
-    """A file name, refused with ValueError where it leads out of the folder."""
-    if Path(name).name != name:
-        raise ValueError(f"{name} is no plain file name")
+def _below(name: str) -> str:
+    """The path of a file, refused with ValueError where it leads out of the folder."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"{name} is not below the folder")
     return name
 
 

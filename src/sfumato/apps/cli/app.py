@@ -19,7 +19,19 @@ from typer import Option
 from typer.exceptions import TyperException
 
 from sfumato import __version__
-from sfumato.apps.cli import demo, denoise, edit, encode, evaluate, fuse, models, replay, report, train
+from sfumato.apps.cli import (
+    demo,
+    denoise,
+    edit,
+    encode,
+    evaluate,
+    export,
+    fuse,
+    models,
+    replay,
+    report,
+    train,
+)
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
 
@@ -37,6 +49,7 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
     (replay.run, AGAIN),
     (models.models, MODELS),
     (encode.encode, MODELS),
+    (export.export, MODELS),
     (train.train, MODELS),
     (evaluate.evaluate, MODELS),
     (demo.demo, MODELS),
@@ -44,7 +57,7 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
 )
 EXAMPLES: dict[str, str] = {
     name: example
-    for group in (fuse, edit, denoise, replay, models, encode, train, evaluate, demo, report)
+    for group in (fuse, edit, denoise, replay, models, encode, export, train, evaluate, demo, report)
     for name, example in group.EXAMPLES.items()
 }
 

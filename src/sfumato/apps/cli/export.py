@@ -1,0 +1,38 @@
+"""A model of our own as a folder for diffusers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from sfumato.apps.cli import names
+
+EXAMPLES = {"export": "sfumato export digits-for-diffusers --model digits"}
+
+
+def export(
+    *,
+    out: Annotated[Path, Argument(help="Folder to write; a model folder that is there is replaced.")],
+    model: Annotated[
+        str,
+        Option(
+            "--model",
+            "-m",
+            help="Name or folder of a model that was trained here.",
+            autocompletion=names.complete_models,
+        ),
+    ] = "digits",
+) -> None:
+    """Write a model as a folder by diffusers' conventions: configurations in JSON, weights as safetensors.
+
+    diffusers loads it as a DDPMPipeline once `sfumato.models.exported` is imported; sfumato loads it, too.
+    """
+    from sfumato.models.registry import load
+
+    loaded = load(model)
+    from sfumato.models.exported import export
+
+    typer.echo(export(loaded, out))

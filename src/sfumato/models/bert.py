@@ -50,8 +50,8 @@ class Bert(nn.Module):
     ) -> None:
         super().__init__()
         # no first weights are drawn, which on the meta device would import torch's compiler: seconds
-        self.word = nn.Embedding.from_pretrained(torch.empty(words, width), freeze=False)
-        self.position = nn.Embedding.from_pretrained(torch.empty(positions, width), freeze=False)
+        self.word = nn.Embedding.from_pretrained(torch.empty(words, width), freeze=False)  # type: ignore[no-untyped-call]
+        self.position = nn.Embedding.from_pretrained(torch.empty(positions, width), freeze=False)  # type: ignore[no-untyped-call]
         self.norm = nn.LayerNorm(width, eps=EPS)
         self.layers = nn.ModuleList(Layer(width, heads, inner) for _ in range(layers))
 

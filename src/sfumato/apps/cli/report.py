@@ -41,7 +41,7 @@ def report(
     recipe: Annotated[
         Path | None,
         Option(
-            help="Tour of your own, a YAML file with its pictures beside it: prompts, pictures, masks, seeds",
+            help="Tour of your own, a YAML file with its pictures beside it: prompts, pictures, seeds.",
             show_default=False,
         ),
     ] = None,

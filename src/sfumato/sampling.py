@@ -382,6 +382,8 @@ def prepare(
     for i, (stage, own) in enumerate(zip(recipe.stages, models[1:], strict=True), start=1):
         ready = _ready(stage, own, make_path(own.schedule, stage.steps, spacing=stage.spacing), inputs)
         larger.append(replace(ready, expression=_asking_of(ready.expression, stage_name(i))))
+    for ready in (first, *larger):
+        ready.model.expect(ready.steps * recipe.count)
     noise = Noise(recipe.seeds, first.model.state(recipe.size), first.model.device)
     kept = _kept(recipe, first.model, inputs)
     if recipe.low is None:

@@ -23,6 +23,7 @@ from sfumato.core.solvers import Draw
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.base import Network
 from sfumato.models.networks import build_network
+from sfumato.models.speed import Compile, Runner
 from sfumato.models.store import DESCRIPTION, read_folder, write_folder
 
 FORMAT = 1
@@ -103,7 +104,6 @@ class Model:
             )
         self.name = name
         self.network = network.eval().requires_grad_(False)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.schedule = schedule
         self.prediction = prediction
         self.shape = shape
@@ -111,23 +111,37 @@ class Model:
         self.class_names = tuple(class_names)
         self.provenance = dict(provenance or {})
         self.sha256 = sha256
-        self.dtype = torch.float32
+        here = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+        self._runner = Runner(network, device=here, dtype=torch.float32)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.network.parameters()).device
+        return self._runner.device
 
-    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "Model":
-        """Move the weights, in place, and choose what convolutions and products are computed in.
+    @property
+    def dtype(self) -> torch.dtype:
+        """What convolutions and products are computed in."""
+        return self._runner.dtype
 
-        Weights and answers stay float32. float16 is refused on a CPU.
+    def to(
+        self,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        *,
+        compile: Compile = "auto",
+    ) -> "Model":
+        """Move the weights, in place, and choose what convolutions and products are computed in, and how.
+
+        Weights and answers stay float32. compile: whether torch.compile makes the network faster, after a
+        minute or two (speed.py). float16 is refused on a CPU, and so is compiling where nothing compiles.
         """
-        if dtype is torch.float16 and torch.device(device).type == "cpu":
-            raise UsageError("float16 on a CPU overflows and is slow: use float32 or bfloat16")
-        self.network.to(device)
-        self.dtype = dtype
+        self._runner = Runner(self.network, device=device, dtype=dtype, compile=compile)
         return self
+
+    def expect(self, rows: int) -> None:
+        """A run of so many rows (pictures x steps) is coming: what `compile="auto"` goes by."""
+        self._runner.expect(rows)
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
@@ -211,9 +225,8 @@ class Model:
     def _estimate(self, x: Tensor, t: Tensor, answer: Callable[[Tensor], Tensor]) -> Estimate:
         """The estimate of x0 that the network's answer at x means."""
         alpha, sigma = (level[:, None, None, None] for level in self.schedule.alpha_sigma(t))  # (N, 1, 1, 1)
-        mixed = torch.autocast(x.device.type, dtype=self.dtype, enabled=self.dtype is not torch.float32)
-        with torch.inference_mode(), mixed:
-            answered = answer(x.contiguous(memory_format=torch.channels_last))
+        with torch.inference_mode():
+            answered = answer(x)
         prediction, *variance = torch.split(answered.float(), x.shape[1], dim=1)
         x0 = to_x0(prediction, self.prediction, x, alpha, sigma)
         return Estimate(x0=x0, variance=variance[0] if variance else None)
@@ -224,7 +237,7 @@ class Model:
         Or (N, 2 C, H, W): beside it a learned variance (prediction.Estimate).
         """
         label = torch.tensor([self._label(c) for c in conditions], dtype=torch.int64, device=x.device)
-        answer: Tensor = self.network(x, t if self.network.timed else None, label)
+        answer: Tensor = self._runner(x, t if self.network.timed else None, label)
         return answer
 
     def _label(self, condition: Condition) -> int:

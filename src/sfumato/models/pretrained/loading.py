@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.errors import ModelUnavailableError, SfumatoError
 from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
+from sfumato.models.speed import check_dtype
 
 INDEX = "model_index.json"
 
@@ -131,12 +132,6 @@ def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
     cls = _class(folder, component)
     with one_line(f"{place} cannot be loaded"):
         return cls.from_pretrained(str(place), local_files_only=True)
-
-
-def check_dtype(device: torch.device | str, dtype: torch.dtype) -> None:
-    """Refuse float16 on a CPU: it overflows into black pictures."""
-    if dtype is torch.float16 and torch.device(device).type == "cpu":
-        raise UsageError("float16 on a CPU overflows and is slow: use float32 or bfloat16")
 
 
 def _class(folder: Folder, component: str) -> Any:

@@ -28,6 +28,7 @@ from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
 from sfumato.models.pretrained.text import Deferred, TextModel, TextNetwork, square
 from sfumato.models.pretrained.upscaling import UpscalingModel
+from sfumato.models.speed import Compile
 
 STEPS, GUIDANCE = 25, 7.5
 XL_GUIDANCE = 5.0  # as StableDiffusionXLPipeline has it
@@ -56,9 +57,15 @@ class LatentModel(TextModel):
     def state(self, size: tuple[int, int]) -> tuple[int, int, int]:  # noqa: ARG002
         return self.latent
 
-    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> LatentModel:
-        super().to(device, dtype)
-        self.vae.to(device, torch.float32)
+    def to(
+        self,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        *,
+        compile: Compile = "auto",
+    ) -> LatentModel:
+        super().to(device, dtype, compile=compile)
+        self.vae.to(device, torch.float32, compile="off")
         return self
 
     def check(self, e: Expression) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +18,9 @@ from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model, SamplingDefaults
 from sfumato.models.pretrained.embeddings import Embeddings
-from sfumato.models.pretrained.loading import Folder, check_dtype, check_network, load_network
+from sfumato.models.pretrained.loading import Folder, check_network, load_network
 from sfumato.models.pretrained.unet2d import DiffusersNetwork
+from sfumato.models.speed import Compile, Runner, check_compile, check_dtype
 
 
 class Deferred:
@@ -34,30 +36,55 @@ class Deferred:
         check_network(folder, component)
         self._load = partial(load_network, folder, component)
         self.device, self.dtype = torch.device(device), dtype
-        self._module: nn.Module | None = None
+        self._compile: Compile = "auto"
+        self._expected = 0
+        self._runner: Runner | None = None
 
     @property
     def loaded(self) -> bool:
         """Whether it is in memory."""
-        return self._module is not None
+        return self._runner is not None
 
     def module(self) -> nn.Module:
-        """The network, on its device."""
-        if self._module is None:
-            self._module = self._load(device=self.device, dtype=self.dtype)
-            self._module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return self._module
+        """The network, on its device, as it is run."""
+        return self.runner().module()
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Move it, now or when it is loaded."""
+    def runner(self) -> Runner:
+        """What runs the network, which is brought into memory for it."""
+        if self._runner is None:
+            network = self._load(device=self.device, dtype=self.dtype)
+            self._runner = Runner(
+                network, device=self.device, dtype=self.dtype, compile=self._compile, given=True
+            )
+            self._runner.expect(self._expected)
+        return self._runner
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """What the network answers."""
+        return self.runner()(*args, **named)
+
+    def to(
+        self,
+        device: torch.device | str,
+        dtype: torch.dtype,
+        *,
+        compile: Compile = "auto",
+    ) -> None:
+        """Where and how it is run when it is asked next; what was in memory is loaded again for it."""
         check_dtype(device, dtype)
+        self._compile = check_compile(compile, torch.device(device))
         self.device, self.dtype = torch.device(device), dtype
-        if self._module is not None:
-            self._module.to(self.device, dtype)
+        self.unload()
+
+    def expect(self, rows: int) -> None:
+        """As `Runner.expect`, also while it is not in memory."""
+        self._expected = max(self._expected, rows)
+        if self._runner is not None:
+            self._runner.expect(rows)
 
     def unload(self) -> None:
         """Free its memory; it comes back when it is asked again."""
-        self._module = None
+        self._runner = None
 
 
 class TextNetwork(DiffusersNetwork):
@@ -77,7 +104,7 @@ class TextNetwork(DiffusersNetwork):
     ) -> Tensor:
         assert t is not None
         n = self.timesteps_of(t)
-        answer: Tensor = self.unet.module()(
+        answer: Tensor = self.unet(
             x,
             n,
             encoder_hidden_states=context,
@@ -114,17 +141,28 @@ class TextModel(Model):
         )
         self.unet = unet
         self.embeddings = embeddings
-        self.dtype = unet.dtype
 
     @property
     def device(self) -> torch.device:
         return self.unet.device
 
-    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> TextModel:
-        """Move the weights, in place; other than those of networks trained here they are held in dtype."""
-        self.unet.to(device, dtype)
-        self.dtype = dtype
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    def to(
+        self,
+        device: torch.device | str,
+        dtype: torch.dtype = torch.float32,
+        *,
+        compile: Compile = "auto",
+    ) -> TextModel:
+        """As `Model.to`; other than those of networks trained here the weights are held in dtype."""
+        self.unet.to(device, dtype, compile=compile)
         return self
+
+    def expect(self, rows: int) -> None:
+        self.unet.expect(rows)
 
     def prepare(self, e: Expression) -> None:
         """Have the texts of a run encoded before the network is needed."""

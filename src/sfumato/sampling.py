@@ -29,7 +29,7 @@ from sfumato.errors import UsageError
 from sfumato.models.cascade import Cascade, StageSettings, first_of, networks_of, stage_name
 from sfumato.models.model import Model
 from sfumato.models.pretrained.upscaling import UpscalingModel
-from sfumato.pictures import grid, save_picture
+from sfumato.pictures import encode_picture, grid, save_picture
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import InputFile, Recipe, Stage, parse_recipe
 from sfumato.techniques import Edit
@@ -61,6 +61,13 @@ class Pictures:
             written.append(_save(x, name, recipe, layout, metadata=metadata))
         return written
 
+    def encode(self, i: int, extension: str, *, enlarge: int = 1, quality: int | None = None) -> bytes:
+        """Picture i as `save` would write it, its recipe inside; nothing is written."""
+        recipe = self.recipe.single(i)
+        x = enlarge_pixels(self.x[i], enlarge)
+        data = _metadata(recipe, {"enlarge": enlarge} if enlarge > 1 else {})
+        return encode_picture(x, extension, metadata=data, parameters=recipe.parameters(), quality=quality)
+
     def save_grid(
         self, path: str | Path, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
     ) -> Path:
@@ -78,8 +85,12 @@ def numbered_path(path: Path, seed: int) -> Path:
 def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:
     if not metadata:
         return save_picture(x, path)
-    data = {"recipe": recipe.plain(), "version": 1, **layout}
-    return save_picture(x, path, metadata=data, parameters=recipe.parameters())
+    return save_picture(x, path, metadata=_metadata(recipe, layout), parameters=recipe.parameters())
+
+
+def _metadata(recipe: Recipe, layout: Mapping[str, object]) -> dict[str, object]:
+    """What a picture carries."""
+    return {"recipe": recipe.plain(), "version": 1, **layout}
 
 
 def sample(

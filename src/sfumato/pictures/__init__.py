@@ -11,12 +11,13 @@ from sfumato.pictures.files import check_destination
 from sfumato.pictures.grid import grid, labelled_grid
 from sfumato.pictures.metadata import read_metadata
 from sfumato.pictures.read import Size, Source, picture_size, read_mask, read_picture
-from sfumato.pictures.write import pixels_digest, save_picture, to_image, to_uint8
+from sfumato.pictures.write import encode_picture, pixels_digest, save_picture, to_image, to_uint8
 
 __all__ = [
     "Size",
     "Source",
     "check_destination",
+    "encode_picture",
     "grid",
     "labelled_grid",
     "picture_size",

@@ -57,10 +57,21 @@ def save_picture(
     long for a JPEG; SfumatoError for a folder that is missing or not writable, or values that are not finite.
     """
     path = check_destination(path)
-    image = to_image(x)
-    data = _encoded(image, path, recipe=recipe_text(metadata), parameters=parameters, quality=quality)
-    publish(path, data)
+    publish(path, encode_picture(x, path, metadata=metadata, parameters=parameters, quality=quality))
     return path
+
+
+def encode_picture(
+    x: Tensor,
+    name: str | os.PathLike[str],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    parameters: str | None = None,
+    quality: int | None = None,
+) -> bytes:
+    """What `save_picture` would write under this name; nothing is written. An extension alone will do."""
+    path = Path(f"picture{name}" if str(name).startswith(".") else name)
+    return _encoded(to_image(x), path, recipe=recipe_text(metadata), parameters=parameters, quality=quality)
 
 
 def pixels_digest(source: Tensor | Source) -> str:

@@ -191,6 +191,7 @@ class Worker:
         """About how long until a job is done, or all of them: the rows left, at what a row has taken."""
         with self._wake:
             ahead = [p for queue in self._waiting.values() for p in queue]
+            ahead += [self._held] if self._held is not None else []
             flight = [p for desk in self._desks.values() for p in list(desk.admitted)]
         own = [p for p in flight if p.job is job]
         if own and not any(p.job is job for p in ahead):
@@ -263,10 +264,11 @@ class Worker:
 
     def _queued(self, client: str | None = None) -> int:
         arrived = sum(len(job) for job in self._arrivals if client is None or job.client == client)
+        held = self._held is not None and (client is None or self._held.job.client == client)
         queues: Iterable[deque[_Picture]] = (
             self._waiting.values() if client is None else [self._waiting.get(client, deque())]
         )
-        return arrived + sum(map(len, queues))
+        return arrived + held + sum(map(len, queues))
 
     def _backlog(self) -> float:
         """Seconds until half of the queue is gone."""

@@ -30,12 +30,13 @@ from sfumato.apps.cli import (
     models,
     replay,
     report,
+    serve,
     train,
 )
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
 
-DRAW, CHANGE, AGAIN, MODELS = "Draw", "Change a picture", "Make again", "Models"
+DRAW, CHANGE, AGAIN, MODELS, SERVE = "Draw", "Change a picture", "Make again", "Models", "Serve"
 COMMANDS: tuple[tuple[Command, str], ...] = (
     (fuse.generate, DRAW),
     (fuse.anagram, DRAW),
@@ -54,10 +55,11 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
     (evaluate.evaluate, MODELS),
     (demo.demo, MODELS),
     (report.report, MODELS),
+    (serve.serve, SERVE),
 )
 EXAMPLES: dict[str, str] = {
     name: example
-    for group in (fuse, edit, denoise, replay, models, encode, export, train, evaluate, demo, report)
+    for group in (fuse, edit, denoise, replay, models, encode, export, train, evaluate, demo, report, serve)
     for name, example in group.EXAMPLES.items()
 }
 

@@ -1,0 +1,81 @@
+"""The application: a worker, its routes, and how both begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sfumato import __version__
+from sfumato.apps.server import errors
+from sfumato.apps.server.answers import Service
+from sfumato.apps.server.guard import Guard
+from sfumato.apps.server.metrics import Metrics
+from sfumato.apps.server.routes import api, health
+from sfumato.apps.server.settings import Settings
+from sfumato.models.model import Model
+from sfumato.serving import Worker
+
+Page = Callable[[FastAPI, Worker, Settings], None]
+
+
+def create_app(
+    load: Mapping[str, Callable[[], Model]], settings: Settings | None = None, *, page: Page | None = None
+) -> FastAPI:
+    """The server of these models (see Worker); they are loaded when it starts.
+
+    page: mounts what is shown to people in a browser.
+    """
+    settings = settings or Settings()
+    metrics = Metrics()
+    worker = Worker(load, limits=settings.limits, on_turn=metrics.turned)
+    metrics.worker = worker
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001
+        worker.start()
+        yield
+        await run_sync(lambda: worker.stop(drain=settings.drain_seconds))
+
+    app = FastAPI(title="sfumato", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app.state.service = Service(worker, settings, metrics)
+    errors.install(app)
+    app.include_router(api)
+    app.include_router(health)
+    app.add_middleware(_Counted, metrics=metrics)
+    if page is not None:
+        page(app, worker, settings)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    app.add_middleware(Guard, settings=settings, has_page=page is not None)
+    return app
+
+
+class _Counted:
+    """Counts the requests by route and status."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "other")
+                self.metrics.requests.labels(route, str(message["status"])).inc()
+            await send(message)
+
+        await self.app(scope, receive, counted)

@@ -1,0 +1,142 @@
+"""What every request passes before anything reads it: who asks, from where, how much, and how fast.
+
+Pure ASGI, so that streams and disconnects go through untouched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sfumato.apps.server.errors import ApiError
+from sfumato.apps.server.settings import Settings
+
+OPEN = ("/healthz", "/readyz")  # without a key
+FILES = "/v1/files/"  # likewise: their names cannot be guessed, and browsers send no key
+KEYED = ("/v1/", "/metrics", "/docs", "/openapi.json")
+SECURE = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "x-frame-options": "SAMEORIGIN",
+}
+
+
+class Guard:
+    """Checks Host, Origin and key; bounds the body's size and time; names the request."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, *, has_page: bool) -> None:
+        """has_page: a page with a door of its own answers what is not under KEYED."""
+        self.app, self.settings, self.has_page = app, settings, has_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        name = uuid4().hex
+        scope.setdefault("state", {})["request_id"] = name
+        headers = Headers(scope=scope)
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                own = MutableHeaders(scope=message)
+                own["x-request-id"] = name
+                for key, value in SECURE.items():
+                    own.setdefault(key, value)
+            await send(message)
+
+        try:
+            self._check(scope["path"], scope["method"] if scope["type"] == "http" else "GET", headers)
+        except ApiError as error:
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await error.response()(scope, receive, named)
+            return
+        if scope["type"] == "http":
+            receive = self._bounded(scope["path"], receive)
+        await self.app(scope, receive, named)
+
+    def _check(self, path: str, method: str, headers: Headers) -> None:
+        allowed = self.settings.allowed_hosts
+        host = headers.get("host", "")
+        if allowed is not None and host_name(host) not in allowed:
+            raise ApiError(
+                403, "this Host is not served here: start with --allow-host to add it", code="host"
+            )
+        origin = headers.get("origin")
+        if origin is not None and not self._own(origin, host) and origin not in self.settings.origins:
+            raise ApiError(
+                403,
+                "pages of this Origin may not ask here: start with --allow-origin to add it",
+                code="origin",
+            )
+        key = self.settings.api_key
+        preflight = method == "OPTIONS" and origin is not None
+        if key is not None and not preflight and self._keyed(path):
+            given = headers.get("authorization", "")
+            if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
+                raise ApiError(401, "the API key is missing or wrong", code="invalid_api_key")
+        try:
+            length = int(headers.get("content-length", "0"))
+        except ValueError:
+            raise ApiError(400, "Content-Length is not a number") from None
+        self._check_length(path, length)
+
+    def _keyed(self, path: str) -> bool:
+        if path in OPEN or path.startswith(FILES):
+            return False
+        return path.startswith(KEYED) or not self.has_page
+
+    @staticmethod
+    def _own(origin: str, host: str) -> bool:
+        return urlsplit(origin).netloc.lower() == host.lower() if origin != "null" else False
+
+    def _most(self, path: str) -> int:
+        small = path.startswith("/v1/") and path not in (
+            "/v1/images/edits",
+            "/v1/images/variations",
+            "/v1/recipes",
+        )
+        return self.settings.json_bytes if small else self.settings.upload_bytes
+
+    def _check_length(self, path: str, length: int) -> None:
+        if length > (most := self._most(path)):
+            raise ApiError(413, f"the request has more than {most:,} bytes: send less", code="too_large")
+
+    def _bounded(self, path: str, receive: Receive) -> Receive:
+        """The request's body, within its size and time; afterwards as it was, to hear of a disconnect."""
+        seconds = self.settings.body_seconds
+        end = time.monotonic() + seconds
+        seen, whole = 0, False
+
+        async def bounded() -> Message:
+            nonlocal seen, whole
+            if whole:
+                return await receive()
+            try:
+                async with asyncio.timeout(end - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                whole = True
+                raise ApiError(
+                    408, f"the request took more than {seconds:.0f} s to arrive", code="slow"
+                ) from None
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                whole = not message.get("more_body", False)
+                self._check_length(path, seen)
+            return message
+
+        return bounded
+
+
+def host_name(host: str) -> str:
+    """The Host header without its port."""
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()

@@ -1,0 +1,64 @@
+"""What a monitoring system reads at /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sfumato.serving import Ended, Event, Made, State, Turn, Worker
+
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Metrics(Collector):
+    """Counters of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.worker: Worker | None = None
+        r = self.registry
+        self.requests = Counter("sfumato_requests", "Requests answered.", ["route", "status"], registry=r)
+        self.pictures = Counter("sfumato_pictures", "Pictures made.", registry=r)
+        self.cancellations = Counter("sfumato_cancellations", "Jobs cancelled.", registry=r)
+        self.failures = Counter("sfumato_failures", "Jobs failed.", registry=r)
+        self.rows = Histogram(
+            "sfumato_rows_per_forward", "Rows of a forward pass.", ["model"], buckets=ROWS, registry=r
+        )
+        self.seconds = Histogram(
+            "sfumato_step_seconds", "Seconds of a step of all that is in flight.", ["model"], registry=r
+        )
+        self.registry.register(self)
+
+    def collect(self) -> Iterable[Metric]:
+        """What is asked of the worker when somebody looks."""
+        if self.worker is None:
+            return
+        yield GaugeMetricFamily("sfumato_queue_pictures", "Pictures that wait.", value=self.worker.queued)
+        yield GaugeMetricFamily("sfumato_running_pictures", "Pictures in flight.", value=self.worker.running)
+        row = GaugeMetricFamily("sfumato_row_seconds", "Seconds of a row of late.", labels=["model"])
+        for name in self.worker.names:
+            row.add_metric([name], self.worker.seconds_per_row(name))
+        yield row
+
+    def turned(self, turn: Turn) -> None:
+        """Note a turn of the worker."""
+        if turn.forwards:
+            self.rows.labels(turn.model).observe(turn.rows / turn.forwards)
+            self.seconds.labels(turn.model).observe(turn.seconds)
+
+    def told(self, event: Event) -> None:
+        """Note an event of a job."""
+        match event:
+            case Made():
+                self.pictures.inc()
+            case Ended(state=State.CANCELLED):
+                self.cancellations.inc()
+            case Ended(state=State.FAILED):
+                self.failures.inc()
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self.registry)

@@ -1,0 +1,88 @@
+"""Reading requests strictly: JSON that is JSON, forms within bounds, no field twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn, TypeVar
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
+from starlette.datastructures import UploadFile
+
+from sfumato.apps.server.errors import ApiError, first_complaint
+from sfumato.apps.server.settings import Settings
+
+FIELD_BYTES = 256 * 2**10
+Form = TypeVar("Form", bound=BaseModel)
+
+
+class StrictRequest(Request):
+    """A request whose JSON has finite numbers and whole characters."""
+
+    async def json(self) -> Any:
+        return strict_json(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route that reads its body strictly, and takes JSON only where it says so."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+        wants_json = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if wants_json and kind != "application/json":
+                raise ApiError(415, "send JSON, as Content-Type: application/json", code="content_type")
+            return await handle(StrictRequest(request.scope, request.receive))
+
+        return strict
+
+
+def strict_json(body: bytes) -> Any:
+    """The value of a JSON text; ApiError for anything that is not quite JSON."""
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ApiError(
+            400, "the JSON holds half a character (a lone surrogate)", code="invalid_json"
+        ) from None
+    except (ValueError, RecursionError):  # also of numbers too long, 1e999, bytes that are not UTF-8
+        raise ApiError(400, "the body is not JSON", code="invalid_json") from None
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+async def read_form(
+    request: Request, kind: type[Form], settings: Settings
+) -> tuple[Form, dict[str, list[bytes]]]:
+    """The fields of a multipart request and its files by field name; `image[]` is `image`.
+
+    The names that files had on the client are not read.
+    """
+    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media != "multipart/form-data":
+        raise ApiError(415, "send a form, as Content-Type: multipart/form-data", code="content_type")
+    fields: dict[str, str] = {}
+    files: dict[str, list[bytes]] = {}
+    async with request.form(
+        max_files=settings.files, max_fields=settings.fields, max_part_size=FIELD_BYTES
+    ) as form:
+        for raw, value in form.multi_items():
+            name = raw.removesuffix("[]")
+            if isinstance(value, UploadFile):
+                files.setdefault(name, []).append(await value.read())
+            elif name in fields:
+                raise ApiError(400, "a field is given twice", code="invalid_value")
+            else:
+                fields[name] = value
+    try:
+        return kind.model_validate(fields), files
+    except ValidationError as error:
+        raise first_complaint(error.errors(include_url=False, include_context=False)) from None

@@ -1,0 +1,218 @@
+"""The requests and answers of the images API, and of recipes.
+
+Fields are those that the official client sends, as far as they mean something here, and a few under the names
+that diffusers uses. Anything else is refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from sfumato.core.path import MAX_STEPS
+from sfumato.core.solvers import SOLVERS
+
+MAX_STEPS_ASKED = min(1000, MAX_STEPS)
+
+
+def _known_solver(name: str) -> str:
+    if name not in SOLVERS:
+        raise ValueError(f"there are {', '.join(SOLVERS)}")
+    return name
+
+
+SolverName = Annotated[str, Field(json_schema_extra={"enum": list(SOLVERS)}), AfterValidator(_known_solver)]
+Who = Annotated[str, Field(max_length=512)]
+OutputFormat = Literal["png", "jpeg", "webp"]
+
+
+class Asked(BaseModel):
+    """A request; a field that is null is left out."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    user: Who | None = Field(default=None, description="Who asks; clients take turns.")
+
+    @property
+    def who(self) -> str:
+        """Who asks, as far as it says."""
+        return self.user or ""
+
+
+class Delivery(Asked):
+    """How pictures are given back."""
+
+    response_format: Literal["url", "b64_json"] | None = None
+    output_format: OutputFormat | None = None
+    output_compression: int | None = Field(default=None, ge=0, le=100)
+    stream: bool | None = None
+    partial_images: int | None = Field(
+        default=None, ge=0, le=3, description="Previews of one picture, while streaming."
+    )
+
+    @model_validator(mode="after")
+    def _nothing_ignored(self) -> Delivery:
+        if self.output_compression is not None and self.output_format not in ("jpeg", "webp"):
+            raise ValueError("output_compression is for jpeg and webp: a png is exact")
+        if self.partial_images and not self.stream:
+            raise ValueError("partial_images needs stream")
+        if self.stream and self.response_format == "url":
+            raise ValueError("a stream carries its pictures: leave response_format out")
+        return self
+
+
+class Drawn(BaseModel):
+    """How pictures are sampled: the names that diffusers uses."""
+
+    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS_ASKED)
+    solver: SolverName | None = None
+    seed: int | None = Field(
+        default=None, ge=0, le=2**64 - 1, description="Of the first picture; picture i has seed + i."
+    )
+
+
+class Worded(Drawn):
+    """What is drawn, in words."""
+
+    prompt: str = Field(min_length=1, max_length=32_000)
+    negative_prompt: str | None = Field(default=None, max_length=32_000)
+    guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
+
+
+class Counted(BaseModel):
+    """Which model draws, how many pictures, and how large they are given back."""
+
+    model: str | None = Field(default=None, max_length=1000)
+    n: int | None = Field(default=None, ge=1, le=10)
+    size: str | None = Field(
+        default=None,
+        max_length=32,
+        description="auto, the model's own size, or a multiple of it, in which every pixel is so many wide.",
+    )
+    safety_identifier: Who | None = Field(default=None, description="As user.")
+    quality: Literal["auto"] | None = None
+    background: Literal["auto", "opaque"] | None = None
+
+
+class Generate(Counted, Worded, Delivery):
+    """Pictures of a prompt."""
+
+    @property
+    def who(self) -> str:
+        return self.safety_identifier or self.user or ""
+
+
+class Edit(Generate):
+    """Pictures made from pictures; the files are `image` (several: `image[]`) and `mask`."""
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="How much is forgotten; 1 is all.")
+
+
+class Variation(Counted, Drawn, Delivery):
+    """Variations of a picture, the file `image`."""
+
+    strength: float | None = Field(default=None, gt=0, le=1, description="How much is forgotten; 1 is all.")
+
+    @property
+    def who(self) -> str:
+        return self.safety_identifier or self.user or ""
+
+
+class GivenPicture(BaseModel):
+    """A picture that a recipe names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    b64: str = Field(description="A PNG, JPEG or WebP file in base64.")
+    kind: Literal["picture", "mask"] = "picture"
+    convention: Literal["white", "alpha"] = Field(
+        default="white", description="What marks the pixels to be made."
+    )
+
+
+class RunRecipe(Delivery):
+    """A recipe and the pictures that it names: by their sha256, or by any name that stands in its place."""
+
+    recipe: dict[str, Any] = Field(
+        description="As pictures carry it; what is left out is the model's default.",
+        examples=[{"model": "digits", "expression": {"prompt": "7"}, "count": 2}],
+    )
+    pictures: dict[str, GivenPicture] = Field(default={}, max_length=16)
+    enlarge: int = Field(default=1, ge=1, le=16)
+    background: bool = Field(default=False, description="Answer at once; the job is asked for by its id.")
+
+    @model_validator(mode="after")
+    def _one_way_to_wait(self) -> RunRecipe:
+        if self.background and self.stream:
+            raise ValueError("background and stream do not go together")
+        return self
+
+
+# ---------------------------------------------------------------------------------------------- answers
+
+
+class Image(BaseModel):
+    """One picture."""
+
+    b64_json: str | None = None
+    url: str | None = None
+
+
+class TokenDetails(BaseModel):
+    """Always 0."""
+
+    image_tokens: int = 0
+    text_tokens: int = 0
+
+
+class Usage(BaseModel):
+    """Tokens: a model of one's own counts none."""
+
+    input_tokens: int = 0
+    input_tokens_details: TokenDetails = TokenDetails()
+    output_tokens: int = 0
+    total_tokens: int = 0
+
+
+class Images(BaseModel):
+    """The pictures of a request."""
+
+    created: int
+    data: list[Image]
+    background: Literal["opaque"] = "opaque"
+    output_format: OutputFormat
+    size: str
+    usage: Usage = Usage()
+
+
+class ModelCard(BaseModel):
+    """A model; beyond the API: what it answers and how large its pictures are."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "sfumato"
+    size: str
+    class_names: list[str]
+
+
+class ModelList(BaseModel):
+    """The models."""
+
+    object: Literal["list"] = "list"
+    data: list[ModelCard]
+
+
+class JobInfo(BaseModel):
+    """Where a job stands."""
+
+    id: str
+    object: Literal["job"] = "job"
+    created: int
+    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    progress: float
+    seconds_left: float
+    recipes: list[dict[str, Any]]
+    data: list[Image] | None = None
+    error: dict[str, Any] | None = None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -21,10 +23,11 @@ from sfumato.core.guidance import Projected
 from sfumato.core.noise import Noise
 from sfumato.core.sampler import Step
 from sfumato.core.views import View, make_view
-from sfumato.errors import UsageError
+from sfumato.errors import ModelUnavailableError, UsageError
 from sfumato.models.cascade import Cascade, StageSettings
 from sfumato.models.pretrained.stable_diffusion import LatentModel
 from sfumato.models.pretrained.text import TextModel
+from sfumato.pictures import to_uint8
 from sfumato.recipe import Recipe, parse_recipe
 
 TOLERANCE = 1e-3
@@ -221,6 +224,55 @@ def test_stage_one_and_two_share_a_generator_as_in_diffusers(
         cascade_of(stages), "a cat", seed=SEED, steps=5, upscale=32, stages=[StageSettings(steps=5)]
     )
     compare(differences, "cascade of IFPipeline and IFSuperResolutionPipeline", ours.x, large.clamp(-1, 1))
+
+
+# ------------------------------------------------------------------- what DeepFloyd's licence asks to stay
+
+
+def as_tensor(pictures: list[Any]) -> Tensor:
+    """PIL pictures as they are, (B, 3, H, W) uint8."""
+    return torch.stack([torch.from_numpy(np.array(p)).permute(2, 0, 1) for p in pictures])
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_the_safety_checker_and_the_watermark_are_those_of_diffusers(tmp_path: Path, objects: bool) -> None:
+    filters = tiny.if_filters(objects=objects)
+    folder = tiny.deepfloyd(tmp_path, size=64, filters=filters)
+    pipe = diffusers.IFPipeline.from_pretrained(folder, **filters)  # it cannot load the checker (checker.py)
+    pipe.set_progress_bar_config(disable=True)
+    settings = {"num_inference_steps": 3, "guidance_scale": 7.0, "clean_caption": False}
+    theirs = as_tensor(pipe("a cat", generator=generator(), output_type="pil", **settings).images)
+    made = sf.sample(sf.load(str(folder)), "a cat", seed=SEED, steps=3)
+    ours = to_uint8(made.x)
+    assert int((ours.int() - theirs.int()).abs().max()) <= 1  # float32 sums in another order
+    corner, rest = theirs[..., -4:, -4:], theirs[..., :-4, :-4]
+    assert bool((corner != 0).any())  # the mark, on black as well
+    assert bool((rest == 0).all()) == objects
+    model = sf.load(str(folder))
+    model.release = None
+    assert not torch.equal(to_uint8(sf.sample(model, "a cat", seed=SEED, steps=3).x), ours)
+
+
+def test_filters_work_once_on_the_pictures_that_leave(tmp_path: Path) -> None:
+    one = tiny.deepfloyd(tmp_path / "one", size=32, filters=tiny.if_filters(objects=True))
+    two = tiny.deepfloyd(tmp_path / "two", size=64, upscales=True)
+    cascade = cascade_of([one, two])
+    how: dict[str, Any] = {"seed": SEED, "steps": 2, "stages": [StageSettings(steps=2)]}
+    filtered = sf.sample(cascade, "a cat", **how).x
+    assert cascade.first.release is not None
+    marked, cascade.first.release = cascade.first.release, None
+    free = sf.sample(cascade, "a cat", **how).x
+    assert torch.equal(marked(free), filtered)  # what went from stage to stage was not black
+    assert bool((filtered[..., :-4, :-4] == -1).all())
+
+
+def test_filters_that_are_named_must_be_there(tmp_path: Path) -> None:
+    whole = tiny.deepfloyd(tmp_path / "whole", size=32, filters=tiny.if_filters(objects=False))
+    for part in ("safety_checker", "watermarker", "feature_extractor"):
+        folder = shutil.copytree(whole, tmp_path / part)
+        shutil.rmtree(folder / part)
+        with pytest.raises(ModelUnavailableError, match=f"no .*{part}, which the model's licence asks for"):
+            sf.load(str(folder))
 
 
 # ----------------------------------------------------------------------------------------------- cascades

@@ -5,9 +5,12 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import huggingface_hub
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError
 
 import tiny_pipelines as tiny
 from sfumato.apps.cli import main
@@ -220,3 +223,46 @@ def test_bad_prompts_and_embeddings_are_one_line(
     got, _, err = run(*(stages[0] if word == "MODEL" else word for word in words))
     assert (got, err.count("\n"), files()) == (expected[0], 1, {"in.txt"}), err
     assert expected[1] in err
+
+
+# -- exit codes
+
+
+DAMAGE = {
+    "model_index.json": (b'{"_class_name": "FluxPipeline"}', "sfumato loads"),
+    "unet/config.json": (b'{"auto_map": {"AutoModel": "evil.py"}}', "never run"),
+    "scheduler/scheduler_config.json": (b'{"num_train_timesteps": 1e9}', "is absurd"),
+    "unet/diffusion_pytorch_model.safetensors": (b"\xff" * 100, "its header would have"),
+}
+
+
+@pytest.mark.parametrize("file", DAMAGE)
+def test_a_hostile_folder_is_one_line_and_exit_code_1(
+    run: Run, stages: list[Path], tmp_path_factory: pytest.TempPathFactory, file: str
+) -> None:
+    content, message = DAMAGE[file]
+    folder = shutil.copytree(stages[0], tmp_path_factory.mktemp("damaged") / "model")
+    (folder / file).write_bytes(content)
+    code, out, err = run("generate", "a cat", "--model", folder)
+    assert (code, out, err.count("\n"), files()) == (1, "", 1, set()), err
+    assert err.startswith("error: ")
+    assert message in err
+
+
+def test_a_gated_model_says_where_its_licence_is_and_how_to_log_in(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated = MagicMock(
+        side_effect=GatedRepoError("403 Client Error\n\nAccess is restricted", response=MagicMock())
+    )
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gated)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    code, out, err = run("generate", "a cat", "--model", "deepfloyd-m")
+    assert (code, out, err.count("\n"), files()) == (3, "", 1, set())
+    assert "gated: accept its licence at" in err
+    assert "DeepFloyd/IF-I-M-v1.0" in err
+    assert "`hf auth login`" in err
+    assert gated.call_args.kwargs["local_files_only"] is False
+    code, _, err = run("generate", "a cat", "--model", "deepfloyd-m", "--offline")
+    assert gated.call_args.kwargs["local_files_only"] is True
+    assert code == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import socket
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from torch import nn
 import sfumato as sf
 import tiny_pipelines as tiny
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.pretrained import encoders, text
+from sfumato.models.pretrained import HUB, encoders, text
 from sfumato.models.pretrained.embeddings import cache_folder
 from sfumato.models.pretrained.loading import load_tokenizer, open_folder
 from sfumato.models.pretrained.safety import read_shapes
@@ -184,6 +185,113 @@ def test_a_damaged_or_hostile_folder_is_one_line(name: str, ddpm: Path, tmp_path
         sf.load(str(folder))
     assert caught.value.exit_code == code
     assert "\n" not in str(caught.value)
+
+
+class Evil:
+    """What a pickle runs when it is opened."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.marker,))
+
+
+def test_nothing_of_a_folder_is_ever_run(ddpm: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    code = f"from pathlib import Path\nPath({str(marker)!r}).touch()\n"
+    folder = shutil.copytree(ddpm, tmp_path / "model")
+    for place in (folder, folder / "unet"):
+        (place / "evil.py").write_text(code)
+        (place / "__init__.py").write_text(code)
+    change(folder / "unet" / "config.json", auto_map={"AutoModel": "evil.py--Evil"})
+    with pytest.raises(SfumatoError, match="code from a model is never run"):
+        sf.load(str(folder))
+    shutil.copy(ddpm / "unet" / "config.json", folder / "unet" / "config.json")
+    change(
+        folder / "model_index.json", unet=["evil", "UNet2DModel"]
+    )  # the class counts, not the library named
+    assert sf.load(str(folder)).shape == (3, 16, 16)
+    change(folder / "unet" / "config.json", _class_name="Evil", _auto_class="evil.Evil")
+    sf.load(str(folder))
+    (folder / "unet" / WEIGHTS).unlink()
+    torch.save(Evil(marker), folder / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(SfumatoError, match="as a pickle"):
+        sf.load(str(folder))
+    assert not marker.exists()
+    torch.load(folder / "unet" / "diffusion_pytorch_model.bin", weights_only=False)
+    assert marker.exists()  # the trap was live
+
+
+def in_shards(folder: Path) -> list[Path]:
+    """The weights of the UNet in two shards with their index, as large models have them."""
+    whole = folder / "unet" / WEIGHTS
+    tensors = load_file(whole)
+    names = sorted(tensors)
+    halves = {"a": names[: len(names) // 2], "b": names[len(names) // 2 :]}
+    files = {half: whole.with_name(f"diffusion_pytorch_model-{half}.safetensors") for half in halves}
+    for half, own in halves.items():
+        save_file({name: tensors[name] for name in own}, files[half])
+    weight_map = {name: files[half].name for half, own in halves.items() for name in own}
+    index = {"metadata": {"total_size": whole.stat().st_size}, "weight_map": weight_map}
+    (folder / "unet" / f"{WEIGHTS}.index.json").write_text(json.dumps(index))
+    whole.unlink()
+    return list(files.values())
+
+
+def test_weights_in_shards_and_one_cut_short(ddpm: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(ddpm, tmp_path / "model")
+    shards = in_shards(folder)
+    made = sf.sample(sf.load(str(folder)), sf.unconditional(), seed=0, steps=2).x
+    assert torch.equal(made, sf.sample(sf.load(str(ddpm)), sf.unconditional(), seed=0, steps=2).x)
+    shards[1].write_bytes(shards[1].read_bytes()[:-100])
+    with pytest.raises(SfumatoError, match=rf"{shards[1].name} holds .* its header says") as caught:
+        sf.load(str(folder))
+    assert (caught.value.exit_code, "\n" in str(caught.value)) == (1, False)
+
+
+def test_damage_of_what_is_loaded_later_is_one_line(deepfloyd: Path, tmp_path: Path) -> None:
+    for part, damage, message in (
+        ("text_encoder", lambda f: header(f / "model.safetensors", lambda e: None, cut=9), "its header says"),
+        ("text_encoder", lambda f: change(f / "config.json", num_layers=100_000), "is absurd"),
+        ("text_encoder", lambda f: change(f / "config.json", d_model=64), "by config.json"),
+        ("tokenizer", lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer cannot be loaded"),
+        ("tokenizer", lambda f: change(f / "tokenizer_config.json", auto_map={"x": "y"}), "never run"),
+        ("scheduler", lambda f: change(f / "scheduler_config.json", trained_betas=[0.1]), "not known here"),
+    ):
+        folder = shutil.copytree(deepfloyd, tmp_path / "model")
+        damage(folder / part)
+        with pytest.raises(SfumatoError, match=message) as caught:
+            sf.sample(sf.load(str(folder)), "a cat", seed=0, steps=1)
+        assert (caught.value.exit_code, "\n" in str(caught.value)) == (1, False)
+        shutil.rmtree(folder)
+
+
+# ------------------------------------------------------------------------------------------ overflows
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_values_that_are_not_finite_stop_with_a_word_about_dtype(ddpm: Path, dtype: torch.dtype) -> None:
+    model = sf.load(str(ddpm), dtype=dtype)
+    model.network.get_parameter("inner.conv_out.bias").data.fill_(torch.inf)
+    with pytest.raises(SfumatoError, match="not finite: use float32") as caught:
+        sf.sample(model, sf.unconditional(), seed=0, steps=2)
+    assert caught.value.exit_code == 1
+
+
+def test_a_decoder_that_overflows_stops_with_a_word_about_dtype(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tiny.stable_diffusion(tmp_path))
+    model = sf.load(folder)
+    monkeypatch.setattr(model, "decode", lambda x: torch.full((len(x), 3, 16, 16), torch.nan))
+    with pytest.raises(SfumatoError, match="made NaN or infinity in float32: use float32"):
+        sf.sample(model, "a", seed=0, steps=1)
+    model = sf.load(folder, dtype=torch.bfloat16)
+    monkeypatch.setattr(model, "decode", lambda x: torch.full((len(x), 3, 16, 16), -1.0))
+    with pytest.raises(SfumatoError, match="made a black picture in bfloat16: use float32"):
+        sf.sample(model, "a", seed=0, steps=1)
+    assert sf.sample(sf.load(folder, dtype=torch.bfloat16), "a", seed=0, steps=1).x.std() > 0
 
 
 def test_a_missing_folder_is_exit_code_3() -> None:
@@ -413,8 +521,6 @@ def test_what_the_hub_refuses_is_one_line_and_exit_code_3(
 
 @pytest.mark.parametrize("way", ["argument", "environment"])
 def test_offline_makes_no_connection(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    import socket
-
     connect = MagicMock(side_effect=AssertionError("a connection was made"))
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setattr(socket, "getaddrinfo", connect)
@@ -458,6 +564,51 @@ def test_a_pinned_revision_and_no_pickles_are_asked_for(asked: Any, ddpm: Path) 
         assert not fetched(calls[-1], file), file
     assert fetched(calls[0], "model_index.json")
     assert not fetched(calls[0], "config.json")
+
+
+def test_filters_are_fetched_where_a_licence_asks_for_them(asked: Any, tmp_path: Path) -> None:
+    filtered = tiny.deepfloyd(tmp_path / "if", size=32, filters=tiny.if_filters(objects=False))
+    calls = asked(filtered)
+    sf.load("deepfloyd-m")
+    for file in ("safety_checker/model.safetensors", "watermarker/config.json"):
+        assert fetched(calls[-1], file), file
+    latent = tiny.stable_diffusion(tmp_path / "latent")
+    change(latent / "model_index.json", safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    calls = asked(latent)
+    sf.load("sd-1.5")
+    assert not fetched(calls[-1], "safety_checker/model.safetensors")
+    assert fetched(calls[-1], "vae/diffusion_pytorch_model.safetensors")
+
+
+def cached(hub: Path, repository: str, revision: str, folder: Path) -> None:
+    """A folder as the hub's client keeps it once it is fetched."""
+    own = hub / f"models--{repository.replace('/', '--')}"
+    shutil.copytree(folder, own / "snapshots" / revision)
+    (own / "refs").mkdir(exist_ok=True)
+    (own / "refs" / "main").write_text(revision)
+
+
+@pytest.mark.parametrize("way", ["argument", "environment"])
+def test_what_is_cached_is_loaded_without_a_connection_at_the_revision_that_is_pinned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ddpm: Path, way: str
+) -> None:
+    connect = MagicMock(side_effect=AssertionError("a connection was made"))
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket, "getaddrinfo", connect)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1" if way == "environment" else "0")
+    offline = way == "argument"
+    old, new = "a" * 40, "b" * 40
+    cached(tmp_path / "hub", "somebody/faces", old, ddpm)
+    cached(tmp_path / "hub", "somebody/faces", new, tiny.unet2d(tmp_path / "classes", classes=5))
+    assert sf.load("somebody/faces", offline=offline).classes == 5
+    assert sf.load(f"somebody/faces@{new}", offline=offline).classes == 5
+    assert sf.load(f"somebody/faces@{old}", offline=offline).classes is None
+    with pytest.raises(ModelUnavailableError, match="not in the local cache, and this run is offline"):
+        sf.load(f"somebody/faces@{'c' * 40}", offline=offline)
+    cached(tmp_path / "hub", HUB["deepfloyd-m"].repository, old, tiny.deepfloyd(tmp_path / "if"))
+    assert sf.load("deepfloyd-m", offline=offline).shape == (3, 16, 16)
+    connect.assert_not_called()
 
 
 def test_t5_is_not_fetched_where_prompts_come_encoded(asked: Any, deepfloyd: Path, tmp_path: Path) -> None:

@@ -7,6 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from sfumato.core.engine import Engine
+from sfumato.core.expression import mean, prompt
+from sfumato.core.noise import Noise
+from sfumato.core.path import make_path
+from sfumato.core.sampler import sampler
+from sfumato.core.schedule import BetaTable
+from sfumato.core.solvers import DDIM, DDPM, Solver
 from sfumato.core.views import (
     VIEWS,
     InnerCircle,
@@ -23,6 +30,7 @@ from sfumato.core.views import (
     make_view,
 )
 from sfumato.errors import UsageError
+from toys import Toy
 
 TEXTS = [
     *VIEWS,
@@ -425,6 +433,22 @@ def test_a_linear_view_that_is_orthogonal_is_accepted():
     check_orthogonal(view, (3, 16, 24))
     with pytest.raises(UsageError, match="hartley mixes pixels, so that a learned variance cannot pass"):
         view.inverse_variance(normal(1, 1, 16, 16))
+
+
+def test_a_solver_that_reads_no_variance_takes_any_view() -> None:
+    view, schedule = LinearView(fourier, fourier, name="hartley"), BetaTable("linear")
+    e = mean("a", prompt("b").seen(view))
+
+    def made(toy: Toy, solver: Solver) -> Tensor:
+        x, draw = normal(1, 3, 8, 8), Noise([1], (3, 8, 8)).draw
+        path = make_path(schedule, 3)
+        (out,) = Engine(toy).run(sampler(e, x=x, path=path, schedule=schedule, solver=solver, draw=draw))
+        return out
+
+    for solver in (DDIM(), DDPM(), DDIM(eta=1.0)):
+        torch.testing.assert_close(made(Toy(variance=True), solver), made(Toy(), solver))
+    with pytest.raises(UsageError, match="hartley mixes pixels"):
+        made(Toy(variance=True), DDPM(variance="learned"))
 
 
 def test_a_variance_passes_a_linear_view_without_its_signs():

@@ -13,6 +13,8 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from diffusers.pipelines.deepfloyd_if.safety_checker import IFSafetyChecker
+from diffusers.pipelines.deepfloyd_if.watermark import IFWatermarker
 from torch import nn
 
 diffusers.utils.logging.set_verbosity_error()
@@ -95,11 +97,32 @@ def if_unet(size: int, *, upscales: bool) -> nn.Module:
     )
 
 
-def deepfloyd(folder: Path, *, size: int = 16, upscales: bool = False) -> Path:
+def if_filters(*, objects: bool) -> dict[str, Any]:
+    """The safety checker, which objects to all pictures or to none, and a watermark of two colours."""
+    torch.manual_seed(4)
+    vision = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        vision_config=vision | {"image_size": 28, "patch_size": 14, "projection_dim": 8}
+    )
+    checker = IFSafetyChecker(config)
+    checker.p_head.bias.data.fill_(9.0 if objects else -9.0)
+    checker.w_head.bias.data.fill_(-9.0)
+    mark = IFWatermarker()
+    mark.watermark_image[:, :31] = torch.tensor([255, 0, 0, 200.0])
+    mark.watermark_image[:, 31:] = torch.tensor([0, 255, 0, 255.0])
+    extractor = transformers.CLIPImageProcessor(
+        size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}
+    )
+    return {"safety_checker": checker, "feature_extractor": extractor, "watermarker": mark}
+
+
+def deepfloyd(
+    folder: Path, *, size: int = 16, upscales: bool = False, filters: dict[str, Any] | None = None
+) -> Path:
     """Stage I, or a stage that upscales."""
     encoder, tokenizer = t5()
     parts = {"tokenizer": tokenizer, "text_encoder": encoder, "unet": if_unet(size, upscales=upscales)}
-    parts |= {"safety_checker": None, "feature_extractor": None, "watermarker": None}
+    parts |= filters or {"safety_checker": None, "feature_extractor": None, "watermarker": None}
     if upscales:
         noising = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
         pipe = diffusers.IFSuperResolutionPipeline(

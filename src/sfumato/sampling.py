@@ -25,7 +25,7 @@ from sfumato.core.prediction import add_noise
 from sfumato.core.sampler import Draw, KnownRegion, OnStep, Step, sampler
 from sfumato.core.solvers import Solver, make_solver
 from sfumato.core.views import VIEWS, LinearView, View
-from sfumato.errors import UsageError
+from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.cascade import Cascade, StageSettings, first_of, networks_of, stage_name
 from sfumato.models.model import Model
 from sfumato.models.pretrained.upscaling import UpscalingModel
@@ -35,6 +35,7 @@ from sfumato.recipe import InputFile, Recipe, Stage, parse_recipe
 from sfumato.techniques import Edit
 
 MAX_ROWS = 64
+BLACK = -0.999  # a picture whose values are all below
 
 
 @dataclass(frozen=True, eq=False)
@@ -370,6 +371,7 @@ class _Ready:
             on_step=on_step,
         )
         pictures = self.model.decode(made)
+        _check_made(pictures, self.model)
         return pictures if kept is None else kept.pictures.finish(pictures)
 
     def larger(self, low: Tensor, noise: Noise) -> tuple[Tensor, Beside]:
@@ -407,6 +409,19 @@ def prepare(
     return _through(small, [first, *larger], noise, watch, unload=alone)
 
 
+def _check_made(pictures: Tensor, model: Model) -> None:
+    """Stop where an overflow left NaN, or black pictures of a network in 16 bits: SfumatoError."""
+    if not bool(torch.isfinite(pictures).all()):
+        raise SfumatoError(f"{model.name} made NaN or infinity in {_short(model.dtype)}: use float32")
+    black = pictures.flatten(1).amax(dim=1) <= BLACK
+    if model.dtype is not torch.float32 and bool(black.any()):
+        raise SfumatoError(f"{model.name} made a black picture in {_short(model.dtype)}: use float32")
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def _through(small: Asking, stages: Sequence[_Ready], noise: Noise, watch: _Watch, *, unload: bool) -> Asking:
     """The pictures of the last stage; of the one at hand where the run was stopped.
 
@@ -421,7 +436,9 @@ def _through(small: Asking, stages: Sequence[_Ready], noise: Noise, watch: _Watc
         noise = noise.of_shape(stage.model.state(stage.size))
         x, beside = stage.larger(made.clamp(-1, 1), noise)
         made = yield from stage.asking(x, noise.draw, beside=beside, on_step=watch.of(stage))
-    return made
+    # once, of the last stage that has it: x4 upscalers leave it to the stages before
+    release = next((s.model.release for s in reversed(stages) if s.model.release is not None), None)
+    return made if release is None else release(made)
 
 
 class _Watch:

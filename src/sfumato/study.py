@@ -63,7 +63,7 @@ def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str)
 
     with torch.inference_mode():
         (x0,) = Engine(model).run(asking(_whole(model, what)))
-    return x0.clamp(-1, 1).cpu()
+    return _released(model, x0)
 
 
 def iteratively_denoised(
@@ -96,7 +96,7 @@ def iteratively_denoised(
     )
     with torch.inference_mode():
         (out,) = Engine(model).run(asking)
-    return out.clamp(-1, 1).cpu(), seen
+    return _released(model, out), seen
 
 
 def denoise(
@@ -140,6 +140,12 @@ def _whole(model: Model, what: Expression | str) -> Expression:
     e = as_expression(what)
     check_whole(e, model.state_shape, native=(model.shape[1], model.shape[2]))
     return e
+
+
+def _released(model: Model, x: Tensor) -> Tensor:
+    """Pictures (B, C, H, W) as they may leave, on the CPU."""
+    x = x.clamp(-1, 1)
+    return (x if model.release is None else model.release(x)).cpu()
 
 
 def _check_time(t: float) -> None:

@@ -8,7 +8,7 @@ the solver's history starts anew. x is float32 whatever the network's dtype.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -105,7 +105,7 @@ def sampler(
         ) -> Generator[list[Query], Answers, Estimate]:
             ahead = to if to.t < level.t else None
             frame = Frame(x=x, now=level, to=ahead, native=native, beside=beside, memory=memory)
-            estimate = yield from evaluate(expression, frame)
+            estimate = yield from evaluate(expression, frame, learned=solver.reads_variance)
             estimates.append(estimate)
             return estimate
 
@@ -120,8 +120,15 @@ def sampler(
     return x if constraint is None else constraint.finish(x)
 
 
-def evaluate(expression: Expression, frame: Frame) -> Generator[list[Query], Answers, Estimate]:
-    """The expression's estimate at a frame: each different question is yielded once."""
+def evaluate(
+    expression: Expression, frame: Frame, *, learned: bool = False
+) -> Generator[list[Query], Answers, Estimate]:
+    """The expression's estimate at a frame: each different question is yielded once.
+
+    learned: whether a learned variance is wanted. Where it is not, no view need carry it.
+    """
     queries = {query.key: query for query in expression.queries(frame)}
     answers = (yield list(queries.values())) if queries else {}
+    if not learned:
+        answers = {key: replace(estimate, variance=None) for key, estimate in answers.items()}
     return expression.combine(frame, answers)

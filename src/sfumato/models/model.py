@@ -81,7 +81,10 @@ class Model:
     class_names: what a prompt may call the classes, in their order; () for a network without classes.
     provenance: JSON-able facts about the training, kept as they are.
     sha256: of the file that the weights were loaded from; None for weights that were never stored.
+    release: what its licence asks to be done to every picture (B, C, H, W) that leaves; None: nothing.
     """
+
+    release: Callable[[Tensor], Tensor] | None = None
 
     def __init__(
         self,

@@ -51,6 +51,10 @@ class DDPM(Solver):
     def stochastic(self) -> bool:
         return True
 
+    @property
+    def reads_variance(self) -> bool:
+        return self.variance == "learned"
+
     def step(  # noqa: PLR0917
         self,
         x: Tensor,

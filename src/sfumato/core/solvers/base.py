@@ -43,6 +43,11 @@ class Solver(ABC):
         """Whether a step draws noise."""
         return False
 
+    @property
+    def reads_variance(self) -> bool:
+        """Whether a step looks at a learned variance."""
+        return False
+
     # The seam. x: (B, C, H, W) of any float dtype, which the answer keeps; now.sigma > to.sigma >= 0, and
     # now.alpha may be 0. `draw` is called exactly once when the solver is stochastic and to.sigma > 0, else
     # never. `history` is the solver's own list, oldest first; the loop empties it after an upward step.

@@ -17,6 +17,7 @@ from sfumato.core.noise import Noise
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.pretrained.encoders import text_embeddings
 from sfumato.models.pretrained.loading import Folder
+from sfumato.models.pretrained.release import release_of
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
 from sfumato.models.pretrained.text import Deferred, TextModel, square
@@ -81,6 +82,7 @@ def load_deepfloyd(folder: Folder, *, name: str, device: torch.device | str, dty
         defaults=replace(defaults, steps=UPSCALE_STEPS, guidance=UPSCALE_GUIDANCE) if upscales else defaults,
         sha256=weights_digest(folder.at("unet")),
     )
+    model.release = release_of(folder)
     if isinstance(model, UpscalingModel):
         model.low_schedule = schedule_of(read_scheduler(folder.at("image_noising_scheduler")))
     return model

@@ -34,7 +34,11 @@ CLASSES = {
     "T5TokenizerFast": "transformers",
     "CLIPTokenizer": "transformers",
     "CLIPTokenizerFast": "transformers",
+    "IFSafetyChecker": "sfumato.models.pretrained.checker",
+    "IFWatermarker": "diffusers.pipelines.deepfloyd_if.watermark",
 }
+# What prepares pictures for CLIP has had several names; it is always the one that needs no torchvision.
+EXTRACTORS = {"CLIPImageProcessor", "CLIPImageProcessorPil", "CLIPImageProcessorFast", "CLIPFeatureExtractor"}
 TIED = ("shared.weight", "embed_tokens.weight", "position_ids")  # may be missing or left over in a file
 
 
@@ -100,7 +104,7 @@ def load_network(
     check_network(folder, component)
     place, cls = folder.at(component), _class(folder, component)
     with one_line(f"{place} cannot be loaded"):
-        kind = "torch_dtype" if CLASSES[cls.__name__] == "diffusers" else "dtype"
+        kind = "torch_dtype" if hasattr(cls, "from_config") else "dtype"  # of diffusers, or transformers
         network, info = cls.from_pretrained(
             str(place), local_files_only=True, use_safetensors=True, output_loading_info=True, **{kind: dtype}
         )
@@ -134,6 +138,21 @@ def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
         return cls.from_pretrained(str(place), local_files_only=True)
 
 
+def load_feature_extractor(folder: Folder, component: str) -> Any:
+    """What prepares PIL pictures for CLIP.
+
+    Raises:
+        ModelUnavailableError, SfumatoError: as `load_network`.
+    """
+    place, name = folder.at(component), folder.class_of(component)
+    if name not in EXTRACTORS:
+        raise SfumatoError(f"{folder.path / INDEX}: {component} is a {name}, which sfumato does not load")
+    read_config(place / "preprocessor_config.json")
+    cls = import_library("transformers").CLIPImageProcessorPil
+    with one_line(f"{place} cannot be loaded"):
+        return cls.from_pretrained(str(place), local_files_only=True)
+
+
 def _class(folder: Folder, component: str) -> Any:
     """The class of a component, if it is one that is known to be safe."""
     name = folder.class_of(component)
@@ -159,7 +178,7 @@ def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
     with torch.device("meta"):
         module: nn.Module = (
             cls.from_config(config)
-            if CLASSES[cls.__name__] == "diffusers"
+            if hasattr(cls, "from_config")
             else cls(cls.config_class.from_dict(config))
         )
     return module

@@ -1,0 +1,76 @@
+"""What DeepFloyd's licence asks of every picture that leaves: the safety checker and the watermark.
+
+Both are of the folder, and work as diffusers' IFPipeline has them: on 8 bits a value, the checker first. They
+are loaded for the pictures at the end of a run and dropped after. What goes from stage to stage stays as it
+is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sfumato.errors import ModelUnavailableError
+from sfumato.models.pretrained.loading import (
+    Folder,
+    check_network,
+    load_feature_extractor,
+    load_network,
+)
+
+CHECKER, EXTRACTOR, WATERMARK = "safety_checker", "feature_extractor", "watermarker"
+
+
+class Release:
+    """The filters of a folder, checked already when the model is loaded."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Refuse a folder that names filters and lacks them: ModelUnavailableError."""
+        self.folder = folder
+        self.checks, self.marks = (part in folder.components for part in (CHECKER, WATERMARK))
+        needed = [CHECKER, EXTRACTOR] * self.checks + [WATERMARK] * self.marks
+        for part in needed:
+            if not folder.has(part):
+                raise ModelUnavailableError(
+                    f"there is no {folder.path / part}, which the model's licence asks for: fetch it again"
+                )
+        for part in needed:
+            if part == EXTRACTOR:
+                load_feature_extractor(folder, part)
+            else:
+                check_network(folder, part)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """The pictures (B, 3, H, W) in [-1, 1] as they may leave; black where the checker objects."""
+        shown = ((pictures / 2 + 0.5).clamp(0, 1)).float().cpu().permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
+        if self.checks:
+            shown = self._checked(shown, pictures.device)
+        eight_bits = [Image.fromarray(picture) for picture in _eight_bits(shown)]
+        if self.marks:
+            mark: Any = load_network(self.folder, WATERMARK, device="cpu", dtype=torch.float32)
+            eight_bits = mark.apply_watermark(eight_bits)
+        rows = torch.from_numpy(np.stack([np.asarray(picture) for picture in eight_bits]))
+        return (rows.permute(0, 3, 1, 2).float() / 127.5 - 1).to(pictures.device)
+
+    def _checked(self, shown: np.ndarray[Any, Any], device: torch.device) -> np.ndarray[Any, Any]:
+        prepare = load_feature_extractor(self.folder, EXTRACTOR)
+        checker: Any = load_network(self.folder, CHECKER, device=device, dtype=torch.float32)
+        pixels = prepare([Image.fromarray(picture) for picture in _eight_bits(shown)], return_tensors="pt")
+        checked: np.ndarray[Any, Any]
+        checked, _, _ = checker(clip_input=pixels.pixel_values.to(device), images=shown)
+        return checked
+
+
+def release_of(folder: Folder) -> Release | None:
+    """The filters of a folder; None where it has none."""
+    return Release(folder) if {CHECKER, WATERMARK} & set(folder.components) else None
+
+
+def _eight_bits(shown: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """(B, H, W, C) in [0, 1] as 8 bits a value, as diffusers rounds."""
+    eight: np.ndarray[Any, Any] = (shown * 255).round().astype("uint8")
+    return eight

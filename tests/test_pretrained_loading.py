@@ -142,6 +142,11 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, int]] = {
         "the variance 'fixed_large_log'",
         1,
     ),
+    "classes that are no classes": (
+        lambda f: change(f / "unet" / "config.json", class_embed_type="timestep"),
+        "is told more than a class",
+        1,
+    ),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "there is no .*scheduler_config.json", 3),
     "no weights": (lambda f: (f / "unet" / WEIGHTS).unlink(), "no safetensors weights", 3),
     "a pickle": (as_pickle, "as a pickle, which can run code", 1),
@@ -622,3 +627,39 @@ def test_t5_is_not_fetched_where_prompts_come_encoded(asked: Any, deepfloyd: Pat
     assert fetched(calls[-1], "tokenizer/spiece.model")
     for published in ("safety_checker/model.safetensors", "watermarker/config.json"):
         assert not fetched(calls[-1], published)  # this folder's index names none
+
+
+def test_a_cascade_by_name_fetches_what_its_height_needs_and_one_text_encoder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, deepfloyd: Path, loaded: list[str]
+) -> None:
+    larger = tiny.deepfloyd(tmp_path / "two", size=32, upscales=True)
+    upscaler = tiny.latent_upscaler(tmp_path / "three")  # by 2, as the true one by 4
+    here = {"deepfloyd-m": deepfloyd, "deepfloyd-2-m": larger, "x4-upscaler": upscaler}
+    places = {HUB[name].repository: folder for name, folder in here.items()}
+    calls: list[dict[str, Any]] = []
+
+    def fetch(repository: str, **kwargs: Any) -> str:
+        calls.append({**kwargs, "repository": repository})
+        folder = shutil.copytree(places[repository], tmp_path / str(len(calls)))
+        for part in ("text_encoder", "text_encoder_2"):
+            if (folder / part).is_dir() and not fetched(calls[-1], f"{part}/model.safetensors"):
+                shutil.rmtree(folder / part)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    cascade = sf.load_cascade("deepfloyd-m", upscale=32)
+    assert [model.name for model in cascade.models] == ["deepfloyd-m", "deepfloyd-2-m"]
+    assert places.keys() - {call["repository"] for call in calls} == {HUB["x4-upscaler"].repository}
+    t5 = {call["repository"]: fetched(call, "text_encoder/model.safetensors") for call in calls}
+    assert t5 == {HUB["deepfloyd-m"].repository: True, HUB["deepfloyd-2-m"].repository: False}
+    how: dict[str, Any] = {"seed": 0, "steps": 1}
+    recipe = sf.sample(cascade, "a cat", stages=[sf.StageSettings(steps=1)], **how).recipe
+    assert [stage.model for stage in (recipe, *recipe.stages)] == ["deepfloyd-m", "deepfloyd-2-m"]
+    assert loaded == ["text_encoder", "unet", "unet"]
+
+    assert sf.load_cascade("deepfloyd-m").sizes == [16, 32]
+    deep = sf.load_cascade("deepfloyd-m", upscale=64)
+    assert deep.sizes == [16, 32, 64]
+    assert sf.sample(deep, "a cat", stages=[sf.StageSettings(steps=1)] * 2, **how).x.shape[-1] == 64
+    with pytest.raises(UsageError, match="makes 16, 32, 64 pixels, not 128"):
+        sf.load_cascade("deepfloyd-m", upscale=128)

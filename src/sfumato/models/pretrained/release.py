@@ -1,12 +1,12 @@
 """What DeepFloyd's licence asks of every picture that leaves: the safety checker and the watermark.
 
 Both are of the folder, and work as diffusers' IFPipeline has them: on 8 bits a value, the checker first. They
-are loaded for the pictures at the end of a run and dropped after. What goes from stage to stage stays as it
-is.
+come into memory with the first pictures that leave. What goes from stage to stage stays as it is.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,19 @@ class Release:
                 raise ModelUnavailableError(
                     f"there is no {folder.path / part}, which the model's licence asks for: fetch it again"
                 )
-        for part in needed:
-            if part == EXTRACTOR:
-                load_feature_extractor(folder, part)
-            else:
-                check_network(folder, part)
+        if self.checks:
+            self._prepare = load_feature_extractor(folder, EXTRACTOR)
+            check_network(folder, CHECKER)
+        if self.marks:
+            check_network(folder, WATERMARK)
+
+    @cached_property
+    def _checker(self) -> Any:
+        return load_network(self.folder, CHECKER, device="cpu", dtype=torch.float32)
+
+    @cached_property
+    def _mark(self) -> Any:
+        return load_network(self.folder, WATERMARK, device="cpu", dtype=torch.float32)
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The pictures (B, 3, H, W) in [-1, 1] as they may leave; black where the checker objects."""
@@ -51,17 +59,16 @@ class Release:
             shown = self._checked(shown, pictures.device)
         eight_bits = [Image.fromarray(picture) for picture in _eight_bits(shown)]
         if self.marks:
-            mark: Any = load_network(self.folder, WATERMARK, device="cpu", dtype=torch.float32)
-            eight_bits = mark.apply_watermark(eight_bits)
+            eight_bits = self._mark.apply_watermark(eight_bits)
         rows = torch.from_numpy(np.stack([np.asarray(picture) for picture in eight_bits]))
         return (rows.permute(0, 3, 1, 2).float() / 127.5 - 1).to(pictures.device)
 
     def _checked(self, shown: np.ndarray[Any, Any], device: torch.device) -> np.ndarray[Any, Any]:
-        prepare = load_feature_extractor(self.folder, EXTRACTOR)
-        checker: Any = load_network(self.folder, CHECKER, device=device, dtype=torch.float32)
-        pixels = prepare([Image.fromarray(picture) for picture in _eight_bits(shown)], return_tensors="pt")
+        pixels = self._prepare(
+            [Image.fromarray(picture) for picture in _eight_bits(shown)], return_tensors="pt"
+        )
         checked: np.ndarray[Any, Any]
-        checked, _, _ = checker(clip_input=pixels.pixel_values.to(device), images=shown)
+        checked, _, _ = self._checker.to(device)(clip_input=pixels.pixel_values.to(device), images=shown)
         return checked
 
 

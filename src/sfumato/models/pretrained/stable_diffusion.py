@@ -31,7 +31,8 @@ from sfumato.models.pretrained.upscaling import UpscalingModel
 from sfumato.models.speed import Compile
 
 STEPS, GUIDANCE = 25, 7.5
-XL_GUIDANCE = 5.0  # as StableDiffusionXLPipeline has it
+XL_GUIDANCE = 5.0  #                      as StableDiffusionXLPipeline has it
+UPSCALE_STEPS, UPSCALE_GUIDANCE = 75, 9.0  # as StableDiffusionUpscalePipeline has them
 NOISE_LEVEL = 20  # of the upscaler's low-resolution picture, as StableDiffusionUpscalePipeline has it
 
 
@@ -186,7 +187,11 @@ def load_stable_diffusion(
         prediction=prediction_of(scheduler),
         shape=(pixels, size * enlarge, size * enlarge),
         defaults=replace(
-            defaults_of(scheduler, steps=STEPS, guidance=XL_GUIDANCE if large else GUIDANCE),
+            defaults_of(
+                scheduler,
+                steps=UPSCALE_STEPS if upscales else STEPS,
+                guidance=UPSCALE_GUIDANCE if upscales else XL_GUIDANCE if large else GUIDANCE,
+            ),
             clip=False,
             quantile=None,
         ),

@@ -65,6 +65,11 @@ def load_unet2d(folder: Folder, *, name: str, device: torch.device | str, dtype:
         raise SfumatoError(
             f"{folder.at('unet')}: sample_size {size}, {channels} channels in and {out} out make no picture"
         )
+    if config.get("class_embed_type") is not None:
+        raise SfumatoError(
+            f"{folder.at('unet')}: class_embed_type {config['class_embed_type']!r:.40} is told more than a "
+            "class, which no expression says"
+        )
     classes = config.get("num_class_embeds")
     schedule: BetaTable = schedule_of(scheduler)
     defaults = defaults_of(scheduler, steps=OTHER_STEPS)

@@ -408,7 +408,7 @@ def test_presets_that_contradict_themselves(tmp_path: Path) -> None:
         dataclasses.replace(PLAIN, clip=0.0)
     with pytest.raises(UsageError, match="plain: label dropout needs conditional=True"):
         dataclasses.replace(PLAIN, conditional=False)
-    with pytest.raises(UsageError, match="plain: conditional=True, but its network knows no classes"):
+    with pytest.raises(UsageError, match="plain: conditional=True, but its network is told nothing"):
         run(dataclasses.replace(PLAIN, network_config={}), tmp_path / "run")
     with pytest.raises(UsageError, match="a batch of 21 cannot be shared among 42 processes"):
         Batches(digits(), PLAIN, seed=0, device=CPU, processes=42)

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from sfumato.core.schedule import BetaTable, Flow
 from sfumato.errors import SfumatoError
+from sfumato.models.prompted import WORD
+from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.checkpoint import complete_checkpoints, read_checkpoint
 from sfumato.training.data import Dataset, read_idx_dataset
-from sfumato.training.ema import HalfLife
+from sfumato.training.ema import HalfLife, PowerFunction
 from sfumato.training.loop import Progress, train
 from sfumato.training.objective import ErrorOf, LogitNormalTimes, Objective, TableTimes
-from sfumato.training.presets import Adam, Augment, LearningRate, Preset
+from sfumato.training.presets import Adam, Augment, LearningRate, MuonAdam, Preset
 
 FOLDER = Path(__file__).parent / "data"
 
@@ -72,6 +74,53 @@ PLAIN = Preset(
     learning_rate=LearningRate(peak=1e-3, warmup=2, decay="linear"),
     ema=HalfLife(pictures=400),
 )
+
+# asked with words
+PROMPTED = Preset(
+    name="prompted",
+    summary="a small UNet that is asked with words",
+    data="coloured squares",
+    network="prompted",
+    network_config={"side": 16, "widths": [16, 32, 32], "blocks": [1, 1, 1], "styles": ["a", "b"]},
+    conditional=True,
+    objective=Objective(
+        schedule=Flow(),
+        prediction="flow",
+        times=LogitNormalTimes(mean=0.5),
+        weighting=ErrorOf(quantity="flow"),
+        drop_label=0.2,
+    ),
+    batch=4,
+    epochs=2,
+    optimizer=MuonAdam(),
+    learning_rate=LearningRate(peak=1e-3, decay="last"),
+    ema=PowerFunction(width=0.1),
+)
+
+
+def captioned() -> CaptionedDataset:
+    """Twelve squares of three classes and two styles, with captions of random numbers."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(12) % 3
+    pictures = (labels * 80).view(-1, 1, 1, 1).expand(12, 3, 16, 16).to(torch.uint8).contiguous()
+    mask = torch.rand(7, 4, generator=generator) < 0.5
+    mask[:, 0] = True
+    bank = Bank(
+        sentence=torch.nn.functional.normalize(torch.randn(7, WORD, generator=generator), dim=1),
+        tokens=torch.randn(7, 4, WORD, generator=generator),
+        mask=mask,
+        first=torch.tensor([0, 2, 3, 7]),
+    )
+    return CaptionedDataset(
+        name="coloured squares",
+        pictures=pictures,
+        labels=labels,
+        classes=("one", "two", "three"),
+        bank=bank,
+        style=torch.arange(12) % 2,
+        styles=("a", "b"),
+    )
+
 
 TINY = {preset.name: preset for preset in (NORMED, PLAIN)}
 

@@ -212,3 +212,12 @@ class Clipped(Unary):
         sizes = estimate.x0.flatten(1).abs()  #                                       (B, C H W)
         s = sizes.quantile(self.quantile, dim=1).clamp(1, self.limit).view(-1, 1, 1, 1)
         return replace(estimate, x0=estimate.x0.clamp(-s, s) / s, unclipped=estimate.x0)
+
+
+def asked(e: Expression) -> Iterator[Condition]:
+    """Every condition that an expression may ask the run's own model about, what guidance asks included."""
+    for node in e.walk():
+        against = node.against.walk() if isinstance(node, Guided) and node.scale != 1 else ()
+        for leaf in (node, *against):
+            if isinstance(leaf, Ask) and leaf.network is None:
+                yield leaf.condition

@@ -12,11 +12,16 @@ class Network(nn.Module):
     kind     its name in `networks.NETWORKS`
     timed    False: made for one noise level; t is not looked at and may be None
     classes  how many classes it knows; None: labels are not looked at
+    told     whether it is told what to draw: a class, or words
     """
 
     kind: str
     timed: bool
     classes: int | None
+
+    @property
+    def told(self) -> bool:
+        return self.classes is not None
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

@@ -271,6 +271,15 @@ class Model:
         return f"it knows {', '.join(self.class_names)}"
 
 
+def model_of(network: Network, **facts: Any) -> Model:
+    """The model of a network of ours: one that is asked with words has a text encoder in front."""
+    from sfumato.models.asked import PromptedModel  # which is a Model itself
+    from sfumato.models.prompted import PromptedUNet
+
+    kind = PromptedModel if isinstance(network, PromptedUNet) else Model
+    return kind(network=network, **facts)
+
+
 def save_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Publish a model as `folder`, whole or not at all; the weights are stored as `dtype`.
 
@@ -317,9 +326,9 @@ def load_model(
         network = build_network(description["network"]["kind"], description["network"]["config"])
         network.load_state_dict(tensors)
         channels, height, width = description["shape"]
-        model = Model(
+        model = model_of(
+            network,
             name=name or description["name"],
-            network=network,
             schedule=schedule_from_dict(description["schedule"]),
             prediction=cast(Prediction, description["prediction"]),
             shape=(channels, height, width),

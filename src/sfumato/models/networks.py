@@ -4,10 +4,12 @@ from typing import Any
 
 from sfumato.errors import UsageError
 from sfumato.models.base import Network
+from sfumato.models.prompted import PromptedUNet
 from sfumato.models.residual import ResidualUNet
 from sfumato.models.unet import ClassicUNet
 
-NETWORKS: dict[str, type[Network]] = {network.kind: network for network in (ClassicUNet, ResidualUNet)}
+_OURS = (ClassicUNet, ResidualUNet, PromptedUNet)
+NETWORKS: dict[str, type[Network]] = {network.kind: network for network in _OURS}
 
 
 def build_network(kind: str, config: dict[str, Any]) -> Network:

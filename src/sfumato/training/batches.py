@@ -67,8 +67,7 @@ class Batches:
         self._augment = preset.augment
         self._batch, self._seed, self._shape, self._count = preset.batch, seed, data.shape, len(data)
         self._pictures = data.pictures.to(device)
-        labels = data.labels if preset.conditional else torch.full_like(data.labels, DROPPED)
-        self._labels = labels.to(device)
+        self._conditions = data.conditions if preset.conditional else _none
         self._start, self._stop = rank * preset.batch // processes, (rank + 1) * preset.batch // processes
         self._order: tuple[int, Tensor] | None = None
 
@@ -76,18 +75,24 @@ class Batches:
         """The share of step number `step`, counted from 0."""
         epoch, position = divmod(step, self.per_epoch)
         first = position * self._batch
-        rows = self._permutation(epoch)[first + self._start : first + self._stop].to(self._pictures.device)
+        rows = self._permutation(epoch)[first : first + self._batch]
+        asked = self._conditions(rows, _generator(self._seed, "conditions", step))
         generator = _generator(self._seed, "step", step)
         draw = self._objective.draw((self._batch, *self._shape), generator).rows(self._start, self._stop)
-        x0 = to_house_range(self._pictures[rows])  # (b, C, H, W)
+        mine, device = slice(self._start, self._stop), self._pictures.device
+        x0 = to_house_range(self._pictures[rows[mine].to(device)])  # (b, C, H, W)
         moves = _Moves.draw(self._augment, self._batch, generator)
-        return Batch(x0=moves.apply(x0, self._start, self._stop), label=self._labels[rows], draw=draw)
+        return Batch(x0=moves.apply(x0, self._start, self._stop), label=asked[mine].to(device), draw=draw)
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
             order = torch.randperm(self._count, generator=_generator(self._seed, "epoch", epoch))
             self._order = (epoch, order)
         return self._order[1]
+
+
+def _none(rows: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
+    return torch.full_like(rows, DROPPED)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,10 +6,11 @@ Contract: pictures are uint8 (N, C, H, W) at rest and float32 in [-1, 1] whereve
 
 import gzip
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from sfumato.training.download import (
 )
 from sfumato.training.idx import parse_idx
 
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, C, H, W), t (B,), conditions (B,) -> as x
 Split = Literal["train", "test"]
 
 _FILES: dict[Split, tuple[str, str]] = {
@@ -128,13 +130,22 @@ class Dataset:
         """sha256 of pictures and labels, by which a checkpoint knows its data again."""
         return digest_of(self.pictures, self.labels, text=repr(tuple(self.pictures.shape)))
 
-    def first(self, count: int) -> "Dataset":
+    def conditions(self, rows: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """What these pictures (B,) are asked by, (B,) int64: numbers that `asking` makes sense of."""
+        return self.labels[rows]
+
+    def asking(self, network: Forward) -> Forward:
+        """The network as it is asked with those numbers; DROPPED (-1) is no condition."""
+        return network
+
+    def first(self, count: int) -> Self:
         """The first `count` pictures."""
         if not 1 <= count <= len(self):
             raise UsageError(f"{self.name}: a limit of {count} pictures is not within 1..{len(self)}")
-        return Dataset(
-            name=self.name, pictures=self.pictures[:count], labels=self.labels[:count], classes=self.classes
-        )
+        return self._cut(count)
+
+    def _cut(self, count: int) -> Self:
+        return replace(self, pictures=self.pictures[:count], labels=self.labels[:count])
 
 
 def digest_of(*tensors: Tensor, text: str) -> str:

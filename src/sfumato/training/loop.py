@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from sfumato import __version__
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.model import Model, save_model
+from sfumato.models.model import Model, model_of, save_model
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import Batches, derive_seed
 from sfumato.training.cadence import Clock, OnEpoch, Samples, SaveRule
@@ -169,9 +169,10 @@ class _Trainer:
             # elsewhere each process normalises over its own share, torch having no synchronised form there
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.state = TrainingState(network, preset)
+        bf16 = accelerator.mixed_precision == "bf16"
+        self.state = TrainingState(network, preset, torch.bfloat16 if bf16 else torch.float32)
         forward: Any = accelerator.prepare(network)
-        self.forward = torch.compile(forward) if compile else forward
+        self.forward = data.asking(torch.compile(forward) if compile else forward)
 
     # -- beginning and resuming
 
@@ -328,14 +329,14 @@ class _Trainer:
         """What the training has come to: the averaged weights, if there are any, in a network of its own."""
         state = self.state
         self.shown.load_state_dict(state.ema.average if state.ema is not None else state.network.state_dict())
-        return Model(
+        return model_of(
+            self.shown.to(self.accelerator.device),
             name=self.preset.name,
-            network=self.shown.to(self.accelerator.device),
             schedule=self.preset.objective.schedule,
             prediction=self.preset.objective.prediction,
             shape=self.data.shape,
             defaults=self.preset.sampling,
-            class_names=self.data.classes if self.preset.conditional else (),
+            class_names=self.data.classes if self.shown.classes is not None else (),
             provenance={
                 **self._facts(),
                 "data_name": self.data.name,

@@ -9,11 +9,18 @@ from sfumato.training.muon import Muon
 from sfumato.training.presets import Adam, MuonAdam
 
 
-def build(network: nn.Module, settings: Adam | MuonAdam) -> torch.optim.AdamW:
-    """AdamW over all parameters, where biases and gains (fewer than two dimensions) do not decay; or Muon."""
+def build(
+    network: nn.Module, settings: Adam | MuonAdam, dtype: torch.dtype = torch.float32
+) -> torch.optim.AdamW:
+    """AdamW over all parameters, where biases and gains (fewer than two dimensions) do not decay; or Muon.
+
+    dtype: what Muon multiplies in; weights and state are float32 either way.
+    """
     parameters = list(network.parameters())
     if isinstance(settings, MuonAdam):
-        return Muon(parameters, momentum=settings.momentum, betas=settings.betas, eps=settings.eps)
+        return Muon(
+            parameters, momentum=settings.momentum, betas=settings.betas, eps=settings.eps, dtype=dtype
+        )
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},

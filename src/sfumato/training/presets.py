@@ -31,13 +31,14 @@ class LearningRate:
     Attributes:
         peak: the rate after the warmup.
         warmup: how many steps it takes to get there from 0.
-        decay: "none"; "epoch" (times `factor` after every epoch); "linear" or "cosine" (to 0 at the end).
+        decay: "none"; "epoch" (times `factor` after every epoch); "linear" or "cosine" (to 0 at the end);
+            "last" (linear to 0 over the last fifth).
         factor: for "epoch" only.
     """
 
     peak: float
     warmup: int = 0
-    decay: Literal["none", "epoch", "linear", "cosine"] = "none"
+    decay: Literal["none", "epoch", "linear", "cosine", "last"] = "none"
     factor: float | None = None
 
     def __post_init__(self) -> None:
@@ -53,6 +54,8 @@ class LearningRate:
         done = (step - self.warmup) / max(1, total - self.warmup)  # 0 .. 1
         if self.decay == "linear":
             return self.peak * (1 - done)
+        if self.decay == "last":
+            return self.peak * min(1.0, 5 * (1 - done))
         if self.decay == "cosine":
             return self.peak * 0.5 * (1 + math.cos(math.pi * done))
         if self.factor is not None:

@@ -22,9 +22,9 @@ class TrainingState:
     Training always goes on from the network's own weights, never from their averages.
     """
 
-    def __init__(self, network: Network, preset: Preset) -> None:
+    def __init__(self, network: Network, preset: Preset, dtype: torch.dtype = torch.float32) -> None:
         self.network = network
-        self.optimizer = optimizers.build(network, preset.optimizer)
+        self.optimizer = optimizers.build(network, preset.optimizer, dtype)
         self.ema = Ema(network, preset.ema) if preset.ema is not None else None
         self.step = 0
 
@@ -65,9 +65,9 @@ def new_network(preset: Preset, seed: int) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         network = build_network(preset.network, dict(preset.network_config))
-    if (network.classes is not None) != preset.conditional:
-        knows = f"{network.classes} classes" if network.classes else "no classes"
-        raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network knows {knows}")
+    if network.told != preset.conditional:
+        knows = "is told what to draw" if network.told else "is told nothing"
+        raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network {knows}")
     return network
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfumato.core.expression import Ask, Expression
+from sfumato.core.expression import Expression
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
-from sfumato.core.guidance import Guided
+from sfumato.core.guidance import asked
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
@@ -193,15 +193,6 @@ class TextModel(Model):
                 return ""
             case Label(index):
                 raise UsageError(f"{self.name} knows no classes such as {index}: ask it with a text")
-
-
-def asked(e: Expression) -> Iterator[Condition]:
-    """Every condition that an expression may ask the run's own model about, what guidance asks included."""
-    for node in e.walk():
-        against = node.against.walk() if isinstance(node, Guided) and node.scale != 1 else ()
-        for leaf in (node, *against):
-            if isinstance(leaf, Ask) and leaf.network is None:
-                yield leaf.condition
 
 
 def square(folder: Folder, config: dict[str, object]) -> int:

@@ -1,0 +1,190 @@
+"""The text-to-image UNet that is trained here: residual blocks asked with words, for small RGB pictures.
+
+It is built for few passes over memory on a CPU. The picture is folded by two, and the work is done at three
+sizes: little at half size, most at a quarter and an eighth, where positions also attend to one another and to
+the words. Words enter twice: the sentence as a whole modulates every block, and single words are keys, at the
+eighth beside the positions (as Saharia et al. 2022, Imagen, appendix D.3.1, concatenate them). A picture that
+is painted from words alone needs absolute positions, which convolutions do not know: each attending size
+learns its own.
+Sources of the blocks: see residual.py.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sfumato.errors import UsageError
+from sfumato.models.base import Network
+from sfumato.models.residual import GROUP, HEAD, ResidualBlock, TimeEmbedding
+
+WORD = 384  # components of a word and of a sentence, as the text encoder has them
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Words:
+    """What a batch of N pictures is asked for.
+
+    sentence  (N, WORD) of unit length; zero for a row without a condition
+    tokens    (N, L, WORD)
+    mask      (N, L) bool: which tokens are words; none in a row without a condition
+    style     (N,) int64: 0 where none is named, else 1 + its index
+    """
+
+    sentence: Tensor
+    tokens: Tensor
+    mask: Tensor
+    style: Tensor
+
+
+class WordAttention(nn.Module):
+    """x + attention of each position to words and, where `among`, to all positions; the identity when new.
+
+    One key stands for "nothing", so that rows without words have the same arithmetic.
+    """
+
+    def __init__(self, channels: int, *, among: bool) -> None:
+        super().__init__()
+        self.heads, self.among = channels // HEAD, among
+        self.norm = nn.GroupNorm(channels // GROUP, channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.kv = nn.Conv2d(channels, 2 * channels, 1) if among else None
+        self.words = nn.Linear(WORD, 2 * channels)
+        self.nothing = nn.Parameter(torch.zeros(1, 1, 2 * channels))
+        self.out = nn.Conv2d(channels, channels, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, tokens: Tensor, hidden: Tensor) -> Tensor:
+        """x (N, C, H, W), tokens (N, L, WORD), hidden (N, L) bool: what is no word."""
+        n, c, h, w = x.shape
+        y = self.norm(x)
+        q = self.q(y).permute(0, 2, 3, 1).reshape(n, h * w, c)
+        words = self.words(tokens)  # (N, L, 2C)
+        nothing = self.nothing.to(words.dtype).expand(n, 1, -1)
+        keys = [nothing, words]
+        if self.kv is not None:
+            keys.append(self.kv(y).permute(0, 2, 3, 1).reshape(n, h * w, 2 * c))
+        k, v = torch.cat(keys, dim=1).chunk(2, dim=2)  # (N, K, C)
+        k, v, q = self._split(k), self._split(v), self._split(q)
+        scores = (q * (c // self.heads) ** -0.5) @ k.transpose(2, 3)  # (N, heads, HW, K)
+        hidden = F.pad(hidden, (1, k.shape[2] - 1 - hidden.shape[1]))[:, None, None]  # (N, 1, 1, K)
+        mixed = scores.float().masked_fill(hidden, -math.inf).softmax(dim=3).to(v.dtype) @ v
+        mixed = mixed.transpose(1, 2).reshape(n, h, w, c).permute(0, 3, 1, 2)
+        out: Tensor = x + self.out(mixed)
+        return out
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(N, L, C) -> (N, heads, L, C / heads)."""
+        n, length, c = x.shape
+        return x.reshape(n, length, self.heads, c // self.heads).transpose(1, 2)
+
+
+class Stage(nn.Module):
+    """Residual blocks of one size, each followed by attention where it `attends`: to words, or to all."""
+
+    def __init__(
+        self, channels: int, embedding: int, blocks: int, *, attends: Literal["no", "words", "all"] = "no"
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(ResidualBlock(channels, embedding) for _ in range(blocks))
+        self.attention = nn.ModuleList(
+            WordAttention(channels, among=attends == "all") for _ in range(0 if attends == "no" else blocks)
+        )
+
+    def forward(self, x: Tensor, e: Tensor, tokens: Tensor, hidden: Tensor) -> Tensor:
+        for i, block in enumerate(self.blocks):
+            x = block(x, e)
+            if i < len(self.attention):
+                x = self.attention[i](x, tokens, hidden)
+        return x
+
+
+class PromptedUNet(Network):
+    """The UNet that is asked with words.
+
+    side     of the picture in pixels, a multiple of 8
+    widths   channels at half, quarter and eighth size: the first a multiple of 16, the others of 32
+    blocks   residual blocks at each size; at half and quarter size as many on each of the two sides
+    styles   the names of the styles that a prompt may name
+    """
+
+    kind = "prompted"
+    timed = True
+    classes = None
+
+    def __init__(
+        self,
+        *,
+        side: int = 64,
+        channels: int = 3,
+        widths: tuple[int, int, int] = (64, 192, 320),
+        blocks: tuple[int, int, int] = (1, 2, 3),
+        styles: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        half, quarter, eighth = widths
+        if half % GROUP or quarter % HEAD or eighth % HEAD or min(widths) < 1:
+            raise UsageError(f"widths {widths}: give multiples of {GROUP}, {HEAD} and {HEAD}")
+        if side % 8 or side < 8:
+            raise UsageError(f"side is {side}; give a multiple of 8")
+        self._config = {
+            "side": side,
+            "channels": channels,
+            "widths": list(widths),
+            "blocks": list(blocks),
+            "styles": list(styles),
+        }
+        self.styles = tuple(styles)
+        e = 2 * quarter + 128
+        self.time = TimeEmbedding(e)
+        self.sentence = nn.Sequential(nn.Linear(WORD, e), nn.SiLU(), nn.Linear(e, e))
+        self.style = nn.Embedding(len(styles) + 1, e)
+        nn.init.normal_(self.style.weight, std=0.02)
+        self.stem = nn.Conv2d(4 * channels, half, 3, padding=1)
+        self.before1 = Stage(half, e, blocks[0])
+        self.down1 = nn.Conv2d(4 * half, quarter, 1)
+        self.place1 = nn.Parameter(0.02 * torch.randn(1, quarter, side // 4, side // 4))
+        self.before2 = Stage(quarter, e, blocks[1], attends="words")
+        self.down2 = nn.Conv2d(4 * quarter, eighth, 1)
+        self.place2 = nn.Parameter(0.02 * torch.randn(1, eighth, side // 8, side // 8))
+        self.middle = Stage(eighth, e, blocks[2], attends="all")
+        self.up2 = nn.Conv2d(eighth, 4 * quarter, 1)
+        self.after2 = Stage(quarter, e, blocks[1], attends="words")
+        self.up1 = nn.Conv2d(quarter, 4 * half, 1)
+        self.after1 = Stage(half, e, blocks[0] + 1)
+        self.norm = nn.GroupNorm(half // GROUP, half)
+        self.out = nn.Conv2d(half, 4 * channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    @property
+    def told(self) -> bool:
+        return True
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that build this network again."""
+        return dict(self._config)
+
+    def forward(self, x: Tensor, t: Tensor | None, words: Words) -> Tensor:  # type: ignore[override]
+        """x (N, C, S, S), t (N,) in [0, 1] -> (N, C, S, S)."""
+        if t is None:
+            raise UsageError("the prompted UNet is told its time: give it t")
+        # unit length to unit variance: else a sentence is a whisper beside the time
+        said = self.sentence(words.sentence * math.sqrt(WORD))
+        e = F.silu(self.time(t) + said + self.style(words.style))  # (N, E)
+        tokens = words.tokens
+        hidden = ~words.mask
+        one = self.before1(self.stem(F.pixel_unshuffle(x, 2)), e, tokens, hidden)  # (N, W1, S/2, S/2)
+        h = self.down1(F.pixel_unshuffle(one, 2)) + self.place1
+        two = self.before2(h, e, tokens, hidden)  # (N, W2, S/4, S/4)
+        h = self.down2(F.pixel_unshuffle(two, 2)) + self.place2
+        h = self.middle(h, e, tokens, hidden)  # (N, W3, S/8, S/8)
+        h = two + F.pixel_shuffle(self.up2(h), 2)
+        h = self.after2(h, e, tokens, hidden)
+        h = one + F.pixel_shuffle(self.up1(h), 2)
+        h = self.after1(h, e, tokens, hidden)
+        return F.pixel_shuffle(self.out(F.silu(self.norm(h))), 2)

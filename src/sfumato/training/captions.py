@@ -1,0 +1,83 @@
+"""Pictures with captions: what a network that is asked with words is trained on.
+
+All captions are encoded once, before the training. Which of a picture's captions a step sees, and whether its
+style is named, follows from that step's generator.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from sfumato.models.prompted import Words
+from sfumato.training.data import Dataset, Forward
+
+NAMED = 0.7  # how often a picture's style is named
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bank:
+    """K captions, encoded, each of one class; captions of one class stand together.
+
+    sentence (K, D) float32, tokens (K, L, D), mask (K, L) bool
+    first    (classes + 1,) int64: where each class begins, and K
+    """
+
+    sentence: Tensor
+    tokens: Tensor
+    mask: Tensor
+    first: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CaptionedDataset(Dataset):
+    """A data set whose pictures are asked for by captions of their class, in a style.
+
+    A condition is one number: caption * (styles + 1) + style, where style 0 is none that was named.
+    """
+
+    bank: Bank
+    style: Tensor  #             (N,) int64, 0 .. len(styles) - 1
+    styles: tuple[str, ...]
+
+    def conditions(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Dataset.conditions`: a caption of the picture's class; its style by the chance NAMED."""
+        start, stop = self.bank.first[self.labels[rows]], self.bank.first[self.labels[rows] + 1]
+        caption = start + (torch.rand(len(rows), generator=generator) * (stop - start)).long()
+        named = torch.rand(len(rows), generator=generator) < NAMED
+        return caption * (len(self.styles) + 1) + torch.where(named, self.style[rows] + 1, 0)
+
+    def asking(self, network: Forward) -> Forward:
+        """See `Dataset.asking`."""
+
+        def forward(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+            return network(x, t, self.words(condition))  # type: ignore[arg-type]
+
+        return forward
+
+    def _cut(self, count: int) -> Self:
+        return replace(super()._cut(count), style=self.style[:count])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Dataset.fingerprint`; of styles and captions, too."""
+        digest = hashlib.sha256(super().fingerprint.encode())
+        for tensor in (self.style, self.bank.first, self.bank.sentence):
+            digest.update(tensor.contiguous().numpy().data)
+        return digest.hexdigest()
+
+    def words(self, condition: Tensor) -> Words:
+        """The words of conditions (B,), on their device."""
+        told = condition >= 0
+        number = condition.clamp(min=0).cpu()
+        caption, style = number // (len(self.styles) + 1), number % (len(self.styles) + 1)
+        device = condition.device
+        return Words(
+            sentence=self.bank.sentence[caption].to(device) * told[:, None],
+            tokens=self.bank.tokens[caption].to(device).float(),
+            mask=self.bank.mask[caption].to(device) & told[:, None],
+            style=style.to(device) * told,
+        )

@@ -1,0 +1,212 @@
+"""The network that is asked with words, the model around it, and the captions that it is trained on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import sfumato as sf
+from sfumato.core.frame import Condition, Label, Prompt, Unconditional
+from sfumato.core.schedule import Flow
+from sfumato.errors import UsageError
+from sfumato.models.asked import PromptedModel
+from sfumato.models.model import SamplingDefaults, load_model, model_of, save_model
+from sfumato.models.prompted import WORD, PromptedUNet, Words
+from sfumato.training.captions import NAMED
+from sfumato.training.objective import DROPPED
+from tiny import PROMPTED, assert_same_bytes, captioned, newest, run
+
+STYLES = ("noto", "flat")
+
+
+def network(seed: int = 0) -> PromptedUNet:
+    """A small one without the zeros that make a new block the identity."""
+    torch.manual_seed(seed)
+    net = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), styles=STYLES)
+    for parameter in net.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    return net.eval().requires_grad_(False)
+
+
+def words(rows: int, length: int = 5) -> Words:
+    torch.manual_seed(1)
+    sentence = torch.nn.functional.normalize(torch.randn(rows, WORD), dim=1)
+    mask = torch.arange(length) < torch.arange(rows)[:, None] % length + 1
+    return Words(
+        sentence=sentence,
+        tokens=torch.randn(rows, length, WORD) * mask[:, :, None],
+        mask=mask,
+        style=torch.arange(rows) % (len(STYLES) + 1),
+    )
+
+
+def pick(w: Words, rows: slice, length: int | None = None) -> Words:
+    return Words(
+        sentence=w.sentence[rows],
+        tokens=w.tokens[rows, :length],
+        mask=w.mask[rows, :length],
+        style=w.style[rows],
+    )
+
+
+def state(rows: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(2)
+    return torch.randn(rows, 3, 16, 16), torch.rand(rows)
+
+
+# -- the network
+
+
+def test_rows_do_not_influence_one_another_and_padding_is_not_heard() -> None:
+    net, (x, t), w = network(), state(4), words(4)
+    together = net(x, t, w)
+    for i in range(4):
+        row, length = slice(i, i + 1), int(w.mask[i].sum())
+        assert torch.allclose(net(x[row], t[row], pick(w, row, length)), together[row], atol=1e-5)
+
+
+def test_what_stands_where_no_word_is_changes_nothing() -> None:
+    net, (x, t), w = network(), state(3), words(3)
+    noise = torch.where(w.mask[:, :, None], w.tokens, 100.0)
+    louder = Words(sentence=w.sentence, tokens=noise, mask=w.mask, style=w.style)
+    assert torch.allclose(net(x, t, louder), net(x, t, w), atol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["sentence", "tokens", "style"])
+def test_every_way_in_is_heard(what: str) -> None:
+    net, (x, t), w = network(), state(3), words(3)
+    parts = {"sentence": w.sentence, "tokens": w.tokens, "mask": w.mask, "style": w.style}
+    parts[what] = parts[what].roll(1, 0)
+    changed = (net(x, t, Words(**parts)) - net(x, t, w)).abs().amax((1, 2, 3))
+    assert (changed > 1e-3).all()
+
+
+def test_positions_are_known_even_where_all_pixels_are_equal() -> None:
+    net, w = network(), words(1)
+    flat = net(torch.zeros(1, 3, 16, 16), torch.ones(1), w)
+    middle = flat[..., 6:10, 6:10]  # away from the edges, which convolutions see
+    assert float(middle.std()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"side": 20}, "side is 20; give a multiple of 8"),
+        ({"widths": (16, 30, 32)}, r"widths \(16, 30, 32\): give multiples of 16, 32 and 32"),
+        ({"widths": (0, 32, 32)}, "give multiples"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        PromptedUNet(**arguments)  # type: ignore[arg-type]
+
+
+# -- the model
+
+
+def model() -> PromptedModel:
+    built = model_of(
+        network(),
+        name="toy",
+        schedule=Flow(),
+        prediction="flow",
+        shape=(3, 16, 16),
+        defaults=SamplingDefaults(steps=4, guidance=2.0),
+    )
+    assert isinstance(built, PromptedModel)
+    return built
+
+
+def answer(m: PromptedModel, *conditions: Condition) -> Tensor:
+    x, t = state(1)
+    n = len(conditions)
+    return m.denoise(x.expand(n, -1, -1, -1), t.expand(n), conditions).x0
+
+
+def test_a_style_is_named_at_the_end_of_a_prompt() -> None:
+    m = model()
+    plain, noto, other, flat, none = answer(
+        m,
+        Prompt("a red apple"),
+        Prompt("a red apple, noto style"),
+        Prompt("a red apple in the style of NOTO"),
+        Prompt("a red apple in flat style"),
+        Unconditional(),
+    )
+    assert torch.allclose(noto, other, atol=1e-5)
+    different = [plain, noto, flat, none]
+    for i, one in enumerate(different):
+        for two in different[:i]:
+            assert float((one - two).abs().max()) > 1e-3
+    unknown = answer(m, Prompt("a red apple, cubist style"))
+    assert float((unknown - plain).abs().max()) > 1e-3  # no style of this network's: part of the text
+
+
+def test_a_prompt_is_answered_alike_alone_and_in_company() -> None:
+    m = model()
+    long = Prompt("an oil painting of people around a campfire on a white background")
+    together = answer(m, Prompt("dog"), long, Unconditional())
+    assert torch.allclose(answer(model(), Prompt("dog"))[0], together[0], atol=1e-5)
+    assert torch.allclose(answer(model(), Unconditional())[0], together[2], atol=1e-5)
+
+
+def test_a_class_is_refused() -> None:
+    with pytest.raises(UsageError, match="toy knows no classes such as 3: ask it with a text"):
+        answer(model(), Label(3))
+
+
+def test_it_samples_fuses_and_comes_back_from_its_folder(tmp_path: Path) -> None:
+    m = model()
+    both = sf.anagram("an old man", "people around a campfire", view="flip")
+    made = sf.sample(m, both, seed=3, count=2)
+    assert made.x.shape == (2, 3, 16, 16)
+    save_model(m, tmp_path / "toy")
+    again = load_model(tmp_path / "toy")
+    assert isinstance(again, PromptedModel)
+    assert torch.allclose(sf.sample(again, both, seed=3, count=2).x, made.x, atol=1e-4)
+
+
+# -- captions
+
+
+def test_a_picture_is_asked_for_by_captions_of_its_class_and_mostly_in_its_style() -> None:
+    data = captioned()
+    rows = torch.arange(len(data)).repeat(500)
+    conditions = data.conditions(rows, torch.Generator().manual_seed(0))
+    caption, style = conditions // 3, conditions % 3
+    assert (
+        (caption >= data.bank.first[data.labels[rows]]) & (caption < data.bank.first[data.labels[rows] + 1])
+    ).all()
+    assert ((style == 0) | (style == data.style[rows] + 1)).all()
+    assert float((style > 0).float().mean()) == pytest.approx(NAMED, abs=0.02)
+    assert (
+        len(caption[rows == 0].unique())
+        == data.bank.first[data.labels[0] + 1] - data.bank.first[data.labels[0]]
+    )
+
+
+def test_a_withheld_caption_leaves_no_word() -> None:
+    data = captioned()
+    told, withheld = data.words(torch.tensor([4, DROPPED])), data.words(torch.tensor([DROPPED]))
+    assert told.mask[0].any()
+    for tensor in (told.mask[1], told.sentence[1], told.style[1]):
+        assert not tensor.any()
+    assert not withheld.mask.any()
+
+
+def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    run(PROMPTED, tmp_path / "straight", data=captioned())
+    run(PROMPTED, tmp_path / "resumed", data=captioned(), max_steps=3)
+    run(PROMPTED, tmp_path / "resumed", data=captioned(), resume=True)
+    assert_same_bytes(newest(tmp_path / "straight"), newest(tmp_path / "resumed"))
+    assert isinstance(load_model(tmp_path / "straight" / "model"), PromptedModel)
+
+
+def test_other_captions_are_another_data_set() -> None:
+    data = captioned()
+    changed = replace(data, bank=replace(data.bank, sentence=data.bank.sentence.flip(0)))
+    assert changed.fingerprint != data.fingerprint
+    assert data.first(5).style.tolist() == data.style[:5].tolist()

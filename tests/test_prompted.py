@@ -14,9 +14,14 @@ from sfumato.errors import UsageError
 from sfumato.models.asked import PromptedModel
 from sfumato.models.model import SamplingDefaults, load_model, model_of, save_model
 from sfumato.models.prompted import WORD, PromptedUNet, Words
+from sfumato.models.text import load_text_encoder
 from sfumato.training.captions import NAMED
+from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
+from sfumato.training.emoji import captioned as captioned_module
+from sfumato.training.emoji.captioned import EACH, captioned_emoji, captions_of
 from sfumato.training.objective import DROPPED
 from tiny import PROMPTED, assert_same_bytes, captioned, newest, run
+from toy_emoji import toy_emoji
 
 STYLES = ("noto", "flat")
 
@@ -210,3 +215,39 @@ def test_other_captions_are_another_data_set() -> None:
     changed = replace(data, bank=replace(data.bank, sentence=data.bank.sentence.flip(0)))
     assert changed.fingerprint != data.fingerprint
     assert data.first(5).style.tolist() == data.style[:5].tolist()
+
+
+def test_a_run_starts_from_the_weights_of_a_model(tmp_path: Path) -> None:
+    run(PROMPTED, tmp_path / "first", data=captioned(), max_steps=2)
+    first = load_model(tmp_path / "first" / "model")
+    run(PROMPTED, tmp_path / "second", data=captioned(), start_from=first, max_steps=1, seed=9)
+    begun = read_checkpoint(checkpoint_path(tmp_path / "second" / "checkpoints", 0))
+    for name, value in first.network.state_dict().items():
+        assert torch.equal(begun.groups["network"][name], value)
+        assert torch.equal(begun.groups["ema"][name], value)
+    with pytest.raises(UsageError, match="prompted cannot start from toy: its network is another"):
+        run(PROMPTED, tmp_path / "third", data=captioned(), start_from=model())
+    assert not (tmp_path / "third").exists()
+
+
+# -- the emoji
+
+
+def test_emoji_come_with_captions_of_their_own_encoded_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(captioned_module, "load_emoji", lambda cache: toy_emoji())
+    data, texts = captioned_emoji(cache=tmp_path), captions_of(toy_emoji())
+    assert len(texts) == EACH * len(data.classes) == int(data.bank.first[-1])
+    for row, label in enumerate(data.classes):
+        own = texts[row * EACH : (row + 1) * EACH]
+        assert own[-1] == label
+        assert not any(style in caption for caption in own for style in data.styles)
+    for row in (0, EACH, len(texts) - 1):
+        alone = load_text_encoder().encode([texts[row]])
+        length = alone.mask.shape[1]
+        assert int(data.bank.mask[row].sum()) == length
+        assert torch.allclose(data.bank.sentence[row], alone.sentence[0], atol=2e-3)  # kept in bfloat16
+        assert torch.allclose(data.bank.tokens[row, :length].float(), alone.tokens[0], atol=2e-2)
+    monkeypatch.setattr(captioned_module, "_encoded", None)  # a second time nothing is encoded
+    assert captioned_emoji(cache=tmp_path).fingerprint == data.fingerprint

@@ -30,7 +30,7 @@ from sfumato.training.loop import train
 from sfumato.training.objective import Draw, Network, Objective
 from sfumato.training.presets import PRESETS, Adam, Augment, LearningRate, MuonAdam, Preset, preset
 from sfumato.training.signals import TrainingStopped
-from tiny import NORMED, PLAIN, assert_same_bytes, child, digits, newest, run
+from tiny import NORMED, PLAIN, assert_same_bytes, captioned, child, digits, newest, run
 
 CPU = torch.device("cpu")
 MUON = dataclasses.replace(PLAIN, name="muon", optimizer=MuonAdam(), ema=PowerFunction(width=0.1))
@@ -103,13 +103,12 @@ def test_seeds_differ_and_repeat(tmp_path: Path) -> None:
 def test_every_preset_trains_its_network(name: str) -> None:
     row = preset(name)
     network = build_network(row.network, dict(row.network_config))
-    assert (network.classes is not None) == row.conditional
-    objective = row.objective
-    x0 = to_house_range(digits().pictures[:2])
-    label = digits().labels[:2] if row.conditional else torch.full((2,), -1)
-    loss = objective.loss(
-        network, x0, label, objective.draw((2, 1, 28, 28), torch.Generator().manual_seed(0))
-    )
+    assert network.told == row.conditional
+    data, side = (digits(), 28) if row.data == "mnist" else (captioned(), 64)
+    pictures = torch.nn.functional.interpolate(to_house_range(data.pictures[:2]), size=(side, side))
+    condition = data.labels[:2] if row.conditional else torch.full((2,), -1)
+    draw = row.objective.draw(tuple(pictures.shape), torch.Generator().manual_seed(0))
+    loss = row.objective.loss(data.asking(network), pictures, condition, draw)
     loss.mean().backward()
     assert loss.shape == (2,)
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())

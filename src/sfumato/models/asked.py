@@ -32,7 +32,7 @@ class PromptedModel(Model):
         super().__init__(**facts)
         self._texts: dict[str, Encoded] = {}
         names = "|".join(map(re.escape, self.network.styles))
-        named = rf"[\s,]+(?:in (?:the )?)?(?:({names}) style|style of ({names}))\s*$"
+        named = rf"[\s,]+(?:in (?:an? |the )?)?(?:({names}) (?:style|emoji)|style of ({names}))\s*$"
         self._style = re.compile(named, re.IGNORECASE)
 
     def prepare(self, e: Expression) -> None:
@@ -40,7 +40,7 @@ class PromptedModel(Model):
         self._encode([self._split(c.text)[0] for c in asked(e) if isinstance(c, Prompt)])
 
     def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        answer: Tensor = self.network(x, t, self._words(conditions, x.device))
+        answer: Tensor = self._runner(x, t, self._words(conditions, x.device))
         return answer
 
     def _words(self, conditions: Sequence[Condition], device: torch.device) -> Words:

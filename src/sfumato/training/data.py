@@ -28,6 +28,7 @@ from sfumato.training.download import (
 from sfumato.training.idx import parse_idx
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, C, H, W), t (B,), conditions (B,) -> as x
+EMOJI = "emoji"
 Split = Literal["train", "test"]
 
 _FILES: dict[Split, tuple[str, str]] = {
@@ -165,18 +166,24 @@ def load_dataset(name: str, *, split: Split = "train", cache: Path | None = None
     """A data set by name, verified by checksum; fetched into the cache at first use.
 
     Args:
-        name: "mnist" or "fashion-mnist".
-        split: "train" (60,000 pictures) or "test" (10,000).
+        name: "mnist", "fashion-mnist" or "emoji".
+        split: "train" (60,000 pictures) or "test" (10,000); of emoji there is "train" alone.
         cache: another folder than `cache_dir()`.
 
     Raises:
         UsageError: an unknown name or split.
         SfumatoError: no source could be reached; the message says what to do by hand.
     """
-    if name not in COLLECTIONS:
-        raise UsageError(f"unknown data set {name!r}; there are {', '.join(COLLECTIONS)}")
+    if name not in (*COLLECTIONS, EMOJI):
+        raise UsageError(f"unknown data set {name!r}; there are {', '.join((*COLLECTIONS, EMOJI))}")
     if split not in _FILES:
         raise UsageError(f"unknown split {split!r}; there are {', '.join(_FILES)}")
+    if name == EMOJI:
+        from sfumato.training.emoji import captioned_emoji  # which stands on this module
+
+        if split != "train":
+            raise UsageError("the emoji are all for training; what is held out are wordings")
+        return captioned_emoji(cache=cache)
     files = _FILES[split]
     found = fetch(COLLECTIONS[name], files, cache)
     images, labels = (parse_idx(found[file], file) for file in files)

@@ -85,6 +85,7 @@ def train(
     device: Device = "auto",
     precision: Precision = "auto",
     compile: bool = False,
+    start_from: Model | None = None,
     sample_epochs: Collection[int] | None = None,
     on_epoch: OnEpoch | None = None,
     save_every_seconds: float = 300.0,
@@ -103,6 +104,7 @@ def train(
         seed: of weights, order and noise.
         device, precision: see `make_accelerator`.
         compile: use torch.compile.
+        start_from: a model of the same network whose weights are the first ones; not needed to resume.
         sample_epochs, on_epoch: after these epochs (after every one if None) the loss curve is drawn and
             `on_epoch(epoch, model)` called, in the main process, with a model of the averaged weights if
             there are any.
@@ -133,6 +135,7 @@ def train(
         seed=seed,
         accelerator=make_accelerator(device, precision),
         compile=compile,
+        start_from=start_from,
     )
     trainer.begin(resume)
     samples = Samples(epochs=sample_epochs, hook=on_epoch)
@@ -151,6 +154,7 @@ class _Trainer:
         seed: int,
         accelerator: Accelerator,
         compile: bool,
+        start_from: Model | None,
     ) -> None:
         self.preset, self.data, self.seed, self.accelerator = preset, data, seed, accelerator
         self.out_dir, self.checkpoints = out_dir, out_dir / "checkpoints"
@@ -163,7 +167,7 @@ class _Trainer:
             processes=accelerator.num_processes,
         )
         self.total = preset.epochs * self.batches.per_epoch
-        network = new_network(preset, seed)
+        network = new_network(preset, seed, start_from)
         self.shown = copy.deepcopy(network)  # what hooks and the export see; never trained
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
             # elsewhere each process normalises over its own share, torch having no synchronised form there

@@ -252,6 +252,30 @@ _ROWS = (
             "training": "37 min on two AVX2 cores that other work shared",
         },
     ),
+    Preset(
+        name="emoji",
+        summary="a text-to-image model: emoji in four styles, asked with free English text",
+        data="emoji",
+        network="prompted",
+        network_config={"styles": ("noto", "twemoji", "flat", "3d")},
+        conditional=True,
+        objective=Objective(
+            schedule=Flow(),
+            prediction="flow",
+            times=LogitNormalTimes(mean=0.8, std=1.2),  # layout is decided near t = 1
+            weighting=ErrorOf(quantity="flow"),
+            stratified=True,
+            drop_label=0.1,
+        ),
+        batch=32,
+        epochs=200,
+        optimizer=MuonAdam(),
+        learning_rate=LearningRate(peak=2e-3, warmup=200, decay="last"),
+        clip=1.0,
+        ema=PowerFunction(width=0.1),
+        augment=Augment(shift=2),
+        sampling=SamplingDefaults(steps=20, solver="dpm++2m", guidance=3.0),
+    ),
 )
 
 PRESETS: dict[str, Preset] = {row.name: row for row in _ROWS}

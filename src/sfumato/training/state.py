@@ -8,6 +8,7 @@ import torch
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.base import Network
+from sfumato.models.model import Model
 from sfumato.models.networks import build_network
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import derive_seed
@@ -56,11 +57,12 @@ class TrainingState:
         self.step = checkpoint.step
 
 
-def new_network(preset: Preset, seed: int) -> Network:
-    """The network with its first weights, which follow from the seed alone.
+def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> Network:
+    """The network with its first weights, which follow from the seed, or are those of a model.
 
     Raises:
-        UsageError: no such network, or one that does not know classes where labels are to be shown.
+        UsageError: no such network, one that is told nothing where there is something to tell, or a model of
+            another network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
@@ -68,6 +70,10 @@ def new_network(preset: Preset, seed: int) -> Network:
     if network.told != preset.conditional:
         knows = "is told what to draw" if network.told else "is told nothing"
         raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network {knows}")
+    if start_from is not None:
+        if (start_from.network.kind, start_from.network.config()) != (network.kind, network.config()):
+            raise UsageError(f"{preset.name} cannot start from {start_from.name}: its network is another")
+        network.load_state_dict(start_from.network.state_dict())
     return network
 
 

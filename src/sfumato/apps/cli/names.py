@@ -24,7 +24,7 @@ VIEWS = (
 )
 SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc")
 SPACINGS = ("trailing", "leading", "uniform", "karras", "logsnr")
-PRESETS = ("digits-denoise", "digits-time", "digits-class", "digits")
+PRESETS = ("digits-denoise", "digits-time", "digits-class", "digits", "emoji")
 HUB = (
     "deepfloyd",
     "deepfloyd-l",

@@ -17,6 +17,7 @@ from sfumato.apps.cli.sheets import one_of_each, save_sheet
 from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
+    from sfumato.models.asked import PromptedModel
     from sfumato.models.model import Model
     from sfumato.training.loop import Progress
 
@@ -26,6 +27,7 @@ EXAMPLES = {
 }
 PRECISIONS: dict[str, Literal["auto", "no", "bf16"]] = {"auto": "auto", "float32": "no", "bfloat16": "bf16"}
 PER_CLASS, ENLARGE = 8, 2
+PROBES = ("rocket", "skull", "panda", "dog", "old man", "sunflower", "camping", "pen", "red apple", "pizza")
 
 
 def train(
@@ -57,6 +59,10 @@ def train(
             help="Epoch to draw a sheet of samples after; repeatable. Default: 1, every fifth, the last.",
         ),
     ] = None,
+    start_from: Annotated[
+        str | None,
+        Option(help="A model of the same network whose weights are the first ones.", show_default=False),
+    ] = None,
     compiled: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False,
 ) -> None:
     """Train a model from scratch: checkpoints, loss curve, samples and the model itself go into a folder.
@@ -79,6 +85,10 @@ def train(
     if late:
         raise UsageError(f"--sample-at {late[0]}: the training has {last} epochs")
     chosen = set(sample_at or (1, *range(5, last, 5), last))
+    if start_from is not None and resume:
+        raise UsageError("--start-from: a run that is resumed goes on from its own weights")
+    from sfumato.models.registry import load
+
     steps = train(
         preset,
         folder,
@@ -90,6 +100,7 @@ def train(
         device=training_device(machine.device),
         precision=PRECISIONS[machine.dtype],
         compile=compiled,
+        start_from=load(start_from) if start_from is not None else None,
         sample_epochs=chosen,
         on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, folder, epoch),
     )
@@ -123,17 +134,40 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
 
 def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
     """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
+    from sfumato.models.asked import PromptedModel
+
     path = folder / "samples" / f"epoch-{epoch:03d}.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
-    if model.network.timed:
+    if isinstance(model, PromptedModel):
+        draw_asked(model, path)
+    elif model.network.timed:
         count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
         sheet = one_of_each(model, count, seed=0)  # of weights that no recipe could name
         save_sheet(sheet, path, columns=PER_CLASS, enlarge=ENLARGE, metadata=False)
     else:
         draw_denoised(model, data, path)
+
+
+def draw_asked(model: PromptedModel, path: Path) -> None:
+    """For each of PROBES the estimate from pure noise, which tells soonest whether the words are heard, and a
+    picture; one under the other.
+    """
+    import torch
+
+    from sfumato.core.frame import Prompt
+    from sfumato.pictures import grid, save_picture
+    from sfumato.sampling import make_recipe, run_together
+
+    noise = torch.randn((1, *model.shape), generator=torch.Generator().manual_seed(0)).to(model.device)
+    ones = torch.ones(len(PROBES), device=model.device)
+    prompts = [Prompt(text) for text in PROBES]
+    estimates = model.denoise(noise.expand(len(PROBES), -1, -1, -1), ones, prompts).x0.cpu()
+    made = run_together([make_recipe(model, text, seed=0) for text in PROBES], model)
+    x = torch.cat([estimates, *(pictures.x for pictures in made)])
+    save_picture(grid(x.clamp(-1, 1), len(PROBES), enlarge=ENLARGE), path)
 
 
 def draw_denoised(model: Model, data: str, path: Path) -> None:

@@ -81,8 +81,8 @@ class Captions:
             tuple(keyword for keyword in keywords if uses[keyword] <= _FEW) for keywords in self._keywords
         )
 
-    def of(self, concept: int, style: int, draws: Sequence[float]) -> str:
-        """One caption from `DRAWS` uniform numbers in [0, 1)."""
+    def of(self, concept: int, style: int | None, draws: Sequence[float]) -> str:
+        """One caption from `DRAWS` uniform numbers in [0, 1); without a style it names none."""
         kind, one, two, framed, frame, ended, ending, styled, articled = draws
         words = self._words(concept, kind, one, two)
         if articled < _ARTICLED:
@@ -91,7 +91,7 @@ class Captions:
             words = _pick(_FRAMES, frame).format(words)
         if ended < _ENDED:
             words = f"{words}{_joint(_pick(_ENDINGS, ending))}"
-        if styled < _STYLED:
+        if style is not None and styled < _STYLED:
             words = f"{words}{_joint(_pick(self._styles[style], styled / _STYLED))}"
         return words
 

@@ -121,6 +121,15 @@ def test_crops_of_the_networks_own_size_are_one_window() -> None:
     assert len(toy.rows) == 2
 
 
+def test_what_is_inside_crops_is_checked_at_the_size_of_a_window() -> None:
+    turned = mean("a", prompt("b").seen("rotate_cw"))  # needs a square, and each window is one
+    check_whole(crops(turned), (3, 16, 40), native=(16, 16))
+    with pytest.raises(UsageError, match="rotate_cw needs a square picture, not 40 x 16"):
+        check_whole(turned, (3, 16, 40), native=(16, 16))
+    with pytest.raises(UsageError, match=r"low_pass.*do not sum to the identity"):
+        check_whole(crops(prompt("a").low_pass(2)), (3, 16, 40), native=(16, 16))
+
+
 def test_crops_average_the_windows_that_cover_a_pixel() -> None:
     x = torch.randn(1, 3, 16, 28, generator=torch.Generator().manual_seed(1))
     made = value(crops("a", overlap=0.5), x, native=(16, 16))

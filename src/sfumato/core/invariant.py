@@ -6,9 +6,12 @@ random probe shows it. Nonlinear nodes are the identity on a probe this small.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+from sfumato.core.crops import Crops
 from sfumato.core.expression import Ask, Expression, Filtered, Known, Seen, Sum
 from sfumato.core.frame import Frame, Unconditional
 from sfumato.core.prediction import Estimate
@@ -30,11 +33,11 @@ def check_whole(
     generator = torch.Generator("cpu").manual_seed(0)
     probe = torch.rand((1, *shape), generator=generator) * 1.8 - 0.9
     frame = Frame(x=probe, now=Level(t=0.5, alpha=0.8, sigma=0.6), native=native)
-    for node in expression.walk():
+    for node, (height, width) in _placed(expression, shape[1:], native):
         if isinstance(node, Seen):
-            check_orthogonal(node.view, shape)
+            check_orthogonal(node.view, (shape[0], height, width))
         elif isinstance(node, Filtered):
-            _check_linear(node, probe)
+            _check_linear(node, probe[..., :height, :width])
     _echoed(expression, frame)  # known pictures, windows and masks say here whether they fit
     residual = _residual(expression, frame)
     if not residual <= TOLERANCE:
@@ -43,6 +46,16 @@ def check_whole(
             f"{place}: its parts do not sum to the identity (residual {residual:.2g}); "
             "add the missing part, such as high_pass beside low_pass, or make the weights sum to 1"
         )
+
+
+def _placed(
+    e: Expression, size: tuple[int, int], native: tuple[int, int] | None
+) -> Iterator[tuple[Expression, tuple[int, int]]]:
+    """Every node with the size of what it looks at: inside crops that is a window."""
+    yield e, size
+    inside = native if native is not None and isinstance(e, Crops) else size
+    for child in e.children:
+        yield from _placed(child, inside, native)
 
 
 def _check_linear(node: Filtered, probe: Tensor) -> None:

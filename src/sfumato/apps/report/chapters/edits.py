@@ -53,6 +53,7 @@ def _translated(desk: Desk, given: Given, name: str, about: str) -> Row:
         title=f"“{given.prompt}”, from a picture",
         note=f"{about[:1].upper()}{about[1:]}." if about else "",
         pictures=(*pictures, clean),
+        columns=len(pictures) + 1,
         source=source(desk, shots),
     )
 
@@ -95,5 +96,6 @@ def _inpainted(desk: Desk, spot: Spot, name: str) -> Row:
             desk.shown(mask, "the mask, white where pixels are made", "the mask"),
             *made,
         ),
+        columns=2 + len(made),
         source=source(desk, [plain, again]),
     )

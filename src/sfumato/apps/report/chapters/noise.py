@@ -35,6 +35,7 @@ def forward(desk: Desk) -> Iterator[Block]:
     yield Row(
         title="More and more noise",
         pictures=tuple(shown),
+        columns=len(shown),
         source=_source(desk, ("noised",), body),
     )
 
@@ -44,7 +45,7 @@ def blur(desk: Desk) -> Iterator[Block]:
     shown = []
     for t in desk.tour.levels:
         x = blur_denoised(desk.model.schedule, _noised(desk, t), t, sigma=BLUR)
-        shown += _pair(desk, t, x, "2-blurred", "blurred")
+        shown.append(_pair(desk, t, x, "2-blurred", "blurred"))
     body = [
         f"for t in {_levels(desk)}:",
         f"    x = noised(model.schedule, picture, t, seed={desk.tour.seed})",
@@ -53,7 +54,8 @@ def blur(desk: Desk) -> Iterator[Block]:
     ]
     yield Row(
         title="Noised, and blurred",
-        pictures=tuple(shown),
+        pictures=_rows(shown),
+        columns=len(shown),
         source=_source(desk, ("noised", "blur_denoised"), body),
     )
 
@@ -63,7 +65,7 @@ def one_step(desk: Desk) -> Iterator[Block]:
     shown = []
     for i, t in enumerate(desk.tour.levels):
         x = one_step_denoised(desk.model, _noised(desk, t), t, prompt(desk.tour.given.prompt))
-        shown += _pair(desk, t, x, "3-one-step", "in one step")
+        shown.append(_pair(desk, t, x, "3-one-step", "in one step"))
         desk.show(i + 1, len(desk.tour.levels))
     body = [
         f"for t in {_levels(desk)}:",
@@ -73,7 +75,8 @@ def one_step(desk: Desk) -> Iterator[Block]:
     ]
     yield Row(
         title="Noised, and cleaned in one step",
-        pictures=tuple(shown),
+        pictures=_rows(shown),
+        columns=len(shown),
         source=_source(desk, ("noised", "one_step_denoised"), body),
     )
 
@@ -113,12 +116,14 @@ def iterative(desk: Desk) -> Iterator[Block]:
     yield Row(
         title=f"From t = {last:g} in {STEPS} strided steps, every {EVERY}th shown",
         pictures=tuple(out),
+        columns=len(out),
         source=_source(desk, ("noised", "iteratively_denoised"), body),
     )
     yield Row(
         title=f"At t = {last:g}, side by side",
         note="As they were made above and in the three sections before.",
         pictures=_beside(desk, last),
+        columns=5,
     )
     yield Table(
         title="How near each way comes",
@@ -148,6 +153,11 @@ def _pair(desk: Desk, t: float, x: Tensor, name: str, way: str) -> list[Shown]:
     """A noised picture and what a way makes of it."""
     noisy = desk.keep(_noised(desk, t), f"1-noised-{t:g}.png", f"noised to t = {t:g}", f"t = {t:g}")
     return [noisy, desk.keep(x, f"{name}-{t:g}.png", f"t = {t:g}, {way}", way)]
+
+
+def _rows(pairs: list[list[Shown]]) -> tuple[Shown, ...]:
+    """The first of all pairs, then the second of all."""
+    return tuple(one for row in zip(*pairs, strict=True) for one in row)
 
 
 def _noised(desk: Desk, t: float) -> Tensor:

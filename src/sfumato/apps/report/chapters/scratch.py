@@ -96,6 +96,7 @@ def _sampler(desk: Desk, name: str, prefix: str) -> Iterator[Block]:
         title=f"Drawn now by `{name}`",
         note=_how(desk),
         pictures=tuple(pictures),
+        columns=len(pictures),
         source=source(desk, [shot]),
     )
 
@@ -125,6 +126,7 @@ def _by_class(
             title=f"{title}, {word}",
             note=_how(desk) if classic else "",
             pictures=tuple(shown for (shown,) in take(desk, shots)),
+            columns=len(shots),
             source=source(desk, shots),
         )
 

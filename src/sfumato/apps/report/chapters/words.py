@@ -55,6 +55,7 @@ def from_noise(desk: Desk) -> Iterator[Block]:
     yield Row(
         title="From noise alone, no prompt, no guidance",
         pictures=tuple(numbered),
+        columns=FROM_NOISE,
         source=source(desk, [shot]),
     )
 
@@ -93,5 +94,6 @@ def guidance(desk: Desk) -> Iterator[Block]:
         title="One seed at rising scales",
         note="The scale stands under each picture; 1 is off.",
         pictures=tuple(pictures),
+        columns=len(pictures),
         source=source(desk, shots),
     )

@@ -1,0 +1,75 @@
+"""What the pages of docs/ say to type is typed here: `python` and `sh` blocks, in an empty folder."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import sfumato as sf
+from sfumato.apps.cli import main
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+_FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """The fenced blocks that are to be run, with their language."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    own = page not in {"design.md", "log.md"}  # the plan and the log tell, they do not teach
+    return [(kind, code) for kind, code in _FENCE.findall(text) if own and kind in {"python", "sh"}]
+
+
+def commands(code: str) -> Iterator[list[str]]:
+    """The command lines of a block, comments left out."""
+    for line in code.splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            yield words
+
+
+RUN = [page for page in PAGES if blocks(page)]
+
+
+def test_there_is_something_to_run() -> None:
+    assert {"index.md", "first-hour.md", "how-to/anagram.md", "how-to/nest.md"} <= set(RUN)
+    assert sum(len(blocks(page)) for page in RUN) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN)
+def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, object] = {}
+    for number, (kind, code) in enumerate(blocks(page), 1):
+        if kind == "python":
+            exec(compile(code, f"{page}, block {number}", "exec"), space)
+            continue
+        for program, *words in commands(code):
+            assert program == "sfumato", f"{page}: a block of sh holds the commands of sfumato alone"
+            assert main(words) == 0, f"{page}: {shlex.join(words)}"
+
+
+@pytest.mark.slow
+def test_the_pages_are_built_without_a_warning_and_ask_for_nothing_outside(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs")
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(str(DOCS.parent / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    build(config)
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) >= len(PAGES)
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"?(?:https?:)?//(?!squidfunk)", text), (
+            page
+        )
+    mathematics = (tmp_path / "mathematics" / "index.html").read_text(encoding="utf-8")
+    assert mathematics.count("<math ") > 60
+    assert "$$" not in mathematics
+    reference = "".join(page.read_text(encoding="utf-8") for page in (tmp_path / "reference").rglob("*.html"))
+    for name in set(sf.__all__) - {"__version__"}:
+        assert re.search(rf'id="sfumato[\w.]*\.{name}"', reference), name

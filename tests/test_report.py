@@ -303,7 +303,8 @@ def test_part_b_comes_from_what_ships_and_says_what_is_missing(tmp_path: Path) -
     assert "down1" in drawn[0].svg
     assert "concatenated" in drawn[0].svg
     table = [block for block in sections[2].blocks if isinstance(block, Table)]
-    assert [row[0] for row in table[0].rows] == [f"`{n}`" for n in PRESETS]
+    names = [f"`{n}`" for n in PRESETS if n.startswith("digits")]
+    assert [row[0] for row in table[0].rows] == names
     for section in sections:
         for file in shown(section):
             assert to_uint8(read_picture(tmp_path / "out" / "pictures" / file)).float().std() > 1, file

@@ -1,4 +1,4 @@
-# make demo: set up and draw digits.  make test: set up, lint, type-check, test.
+# make demo: set up and draw digits.  make test: set up, lint, type-check, test.  make bench: measure.
 # Needs Python >= 3.11, make and pip; everything goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,7 +6,7 @@ BIN := .venv/bin
 # OpenMP threads that spin while they wait starve the processes that the tests start (docs/log.md).
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint bench install clean
 
 demo: .venv/.installed
 	$(BIN)/sfumato demo --out demo
@@ -19,6 +19,9 @@ lint: .venv/.installed-dev
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/.installed-dev
+	$(BIN)/python -m bench
 
 install: .venv/.installed
 

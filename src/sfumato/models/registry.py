@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from sfumato.models.cascade import Cascade
     from sfumato.models.model import Model
+    from sfumato.models.speed import Compile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,37 +50,58 @@ def load(
     *,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    compile: Compile = "auto",
     offline: bool = False,
     embeddings: Sequence[str | Path] = (),
 ) -> Model:
     """A model by its short name, from a folder that training or diffusers wrote, or by its id on the hub.
 
-    Computed in float32 by default. A hub id is `owner/name`, with `@revision` where one is pinned; offline
-    takes it from the local cache alone. embeddings: files of encoded prompts (`sfumato encode`), with which a
-    large text encoder is not fetched.
+    Computed in float32 by default. compile: whether torch.compile makes it faster, after a minute or two;
+    auto is off on a CPU, and on for long runs on a GPU (models/speed.py). A hub id is `owner/name`, with
+    `@revision` where one is pinned; offline takes it from the local cache alone. embeddings: files of encoded
+    prompts (`sfumato encode`), with which a large text encoder is not fetched.
 
     Raises:
         UsageError: embeddings that are not of this model.
         ModelUnavailableError: there is no such model, or it is gated or out of reach.
         SfumatoError: its weights are damaged, or not to be trusted.
     """
-    model = _found(name, device=device, dtype=dtype, offline=offline, encoded=bool(embeddings))
+    model = _found(
+        name, device=device, dtype=dtype, compile=compile, offline=offline, encoded=bool(embeddings)
+    )
     for path in embeddings:
         model.read_embeddings(Path(path))
     return model
 
 
 def _found(
-    name: str, *, device: str | torch.device, dtype: torch.dtype | None, offline: bool, encoded: bool
+    name: str,
+    *,
+    device: str | torch.device,
+    dtype: torch.dtype | None,
+    compile: Compile,
+    offline: bool,
+    encoded: bool,
 ) -> Model:
     """A model as `load` has it; encoded: its prompts come encoded."""
     import torch
 
+    from sfumato.models.speed import check_compile
+
+    dtype = dtype or torch.float32
+    check_compile(compile, torch.device(device))
+    model = _from_folder(name, device=device, dtype=dtype, offline=offline, encoded=encoded)
+    return model.to(device, dtype, compile=compile)
+
+
+def _from_folder(
+    name: str, *, device: str | torch.device, dtype: torch.dtype, offline: bool, encoded: bool
+) -> Model:
+    """The model of a name's folder, fetched where it must be."""
     from sfumato.models.model import load_model
     from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
     from sfumato.models.store import DESCRIPTION
 
-    dtype = dtype or torch.float32
     entry = MODELS.get(name)
     folder = weights_folder(entry) if entry is not None else Path(name)
     if name in HUB or (entry is None and not folder.exists() and is_repository(name)):
@@ -102,6 +124,7 @@ def load_cascade(
     upscale: int | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    compile: Compile = "auto",
     offline: bool = False,
     embeddings: Sequence[str | Path] = (),
     one_at_a_time: bool = False,
@@ -120,7 +143,7 @@ def load_cascade(
     from sfumato.models.pretrained import HUB
 
     def found(name: str, *, encoded: bool) -> Model:
-        return _found(name, device=device, dtype=dtype, offline=offline, encoded=encoded)
+        return _found(name, device=device, dtype=dtype, compile=compile, offline=offline, encoded=encoded)
 
     first = found(name, encoded=bool(embeddings))
     cascade = Cascade(first, *(found(stage, encoded=bool(embeddings)) for stage in stages))

@@ -149,6 +149,19 @@ def check_dtype(device: torch.device | str, dtype: torch.dtype) -> None:
         raise UsageError("float16 on a CPU overflows and is slow: use float32 or bfloat16")
 
 
+def computes_in(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a device has instructions for a dtype; elsewhere it is emulated, a hundred times slower."""
+    if dtype is torch.float32:
+        return True
+    if device.type == "cuda":
+        return dtype is torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu" and dtype is torch.bfloat16:
+        probe = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that is supported
+        capabilities = probe() if probe is not None else {}
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
 def check_compile(choice: str, device: torch.device) -> Compile:
     """The choice, if it is one and can be had; UsageError says why not."""
     if choice not in COMPILES:

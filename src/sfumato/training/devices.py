@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from sfumato.errors import UsageError
+from sfumato.models.speed import computes_in
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "no", "bf16"]
@@ -30,22 +31,16 @@ def make_accelerator(device: Device, precision: Precision) -> Accelerator:
         raise UsageError("no Metal device here; use device cpu or auto")
     on_cpu = device == "cpu" or (device == "auto" and not _has_accelerator())
     kind = "cpu" if on_cpu else "cuda" if torch.cuda.is_available() else "mps"
-    if precision == "bf16" and kind == "cuda" and not _computes_in_bf16(kind):
+    if precision == "bf16" and kind == "cuda" and not computes_in(torch.device(kind), torch.bfloat16):
         raise UsageError("this CUDA device does not compute in bf16; use precision no or auto")
-    chosen = "bf16" if precision == "bf16" or (precision == "auto" and _computes_in_bf16(kind)) else "no"
+    chosen = (
+        "bf16"
+        if precision == "bf16" or (precision == "auto" and computes_in(torch.device(kind), torch.bfloat16))
+        else "no"
+    )
     AcceleratorState._reset_state()  # else a second training in this process would keep the first's precision
     return Accelerator(cpu=on_cpu, mixed_precision=chosen)
 
 
 def _has_accelerator() -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
-
-
-def _computes_in_bf16(kind: str) -> bool:
-    if kind == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if kind == "cpu":  # elsewhere bf16 is emulated, a hundred times slower than float32
-        probe = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that is supported
-        capabilities = probe() if probe is not None else {}
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

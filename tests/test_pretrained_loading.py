@@ -371,6 +371,15 @@ def test_guidance_that_ends_early_does_not_bring_the_encoder_back(deepfloyd: Pat
     assert loaded == ["text_encoder", "unet"]
 
 
+def test_a_cache_that_cannot_be_written_is_no_failure(
+    deepfloyd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "file"))
+    with pytest.warns(UserWarning, match="cannot write embeddings .* encoded anew in every run"):
+        text_model(deepfloyd).embeddings.prepare(["a cat"])
+
+
 def test_a_damaged_cache_is_encoded_again(deepfloyd: Path, loaded: list[str]) -> None:
     text_model(deepfloyd).embeddings.prepare(["a cat"])
     (kept,) = cache_folder().rglob("*.safetensors")

@@ -14,7 +14,7 @@ from sfumato.core.guidance import Scale
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
 from sfumato.models.pretrained.text import TextModel
-from sfumato.models.pretrained.upscaling import UpscalingModel
+from sfumato.models.pretrained.upscaling import UpscalingModel, upscaler
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,10 @@ class Cascade:
         self.one_at_a_time = one_at_a_time
         self.stages: list[UpscalingModel] = []
         for stage in stages:
-            if not isinstance(stage, UpscalingModel):
-                raise UsageError(f"{stage.name} makes pictures of its own, it does not make them larger")
+            larger = upscaler(stage)
             if isinstance(first, TextModel):
-                stage.embeddings.borrow(first.embeddings)
-            self.stages.append(stage.fitting(self.sizes[-1]))
+                larger.embeddings.borrow(first.embeddings)
+            self.stages.append(larger.fitting(self.sizes[-1]))
         if self.sizes != sorted(set(self.sizes)):
             raise UsageError(f"the stages of a cascade grow; these make pictures of {self.sizes} pixels")
 

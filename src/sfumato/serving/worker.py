@@ -23,8 +23,9 @@ from sfumato.core.expression import unconditional
 from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
+from sfumato.preparing import prepare
 from sfumato.recipe import Recipe
-from sfumato.sampling import make_recipe, prepare
+from sfumato.sampling import make_recipe
 from sfumato.serving.jobs import Ended, Job, Listener, Made, Part, State, Stepped
 
 IDLE_SECONDS = 1.0  # how often an idle worker shows that it lives

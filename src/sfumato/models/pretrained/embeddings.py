@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ class Embeddings:
         same = (self.width, self.pooled, self._clean) == (other.width, other.pooled, other._clean)
         if self._load is None and same and self._encoder in {None, other.key}:
             self._load, self._key, self._encoder = other._load, other._key, other._encoder
-            self._known = {**other._known, **self._known}
+            other._known.update(self._known)
+            self._known = other._known  # what one of them encodes both know
 
     # -- files for other machines
 
@@ -193,8 +195,12 @@ class Embeddings:
 
     def _keep(self, text: str) -> None:
         place = self._place(text)
-        if place is not None:
+        if place is None:
+            return
+        try:
             _write(place, {text: self._known[text]}, self.key or "")
+        except SfumatoError as error:
+            warnings.warn(f"{error}: prompts are encoded anew in every run", stacklevel=2)
 
 
 def _write(path: Path, embeddings: Mapping[str, Encoded], key: str) -> None:

@@ -15,6 +15,7 @@ from sfumato.core.noise import Noise
 from sfumato.core.prediction import Estimate, add_noise
 from sfumato.core.schedule import BetaTable
 from sfumato.errors import UsageError
+from sfumato.models.model import Model
 from sfumato.models.pretrained.text import TextModel
 
 
@@ -65,3 +66,10 @@ class UpscalingModel(TextModel):
         _, channels, height, width = low.shape
         drawn = noise.of_shape((channels, height, width)).draw()
         return Beside(picture=add_noise(low.to(self.device), drawn, level.alpha, level.sigma), t=level.t)
+
+
+def upscaler(model: Model) -> UpscalingModel:
+    """The model as one that makes pictures larger; UsageError where it is none."""
+    if not isinstance(model, UpscalingModel):
+        raise UsageError(f"{model.name} makes pictures of its own, it does not make them larger")
+    return model

@@ -25,6 +25,7 @@ class ToyModel(Model):
     """A Model over a toy network."""
 
     device = torch.device("cpu")  # type: ignore[assignment]
+    dtype = torch.float32  # type: ignore[assignment]
     sha256 = None  # type: ignore[assignment]
 
     def __init__(self, denoiser: object | None = None, schedule: Schedule | None = None) -> None:
@@ -33,6 +34,9 @@ class ToyModel(Model):
         self.schedule = schedule or BetaTable("linear")
         self.defaults = SamplingDefaults(steps=8)
         self.toy = denoiser or Toy()
+
+    def expect(self, rows: int) -> None:
+        """Nothing is compiled here."""
 
     def denoise(self, x: torch.Tensor, t: torch.Tensor, conditions: list[Condition]) -> Estimate:
         return self.toy.denoise(x, t, conditions)  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -251,6 +252,25 @@ def test_a_stopped_report_goes_on_at_the_section_it_was_in(tmp_path: Path) -> No
     assert (tmp_path / "out" / "sections" / "0.json").read_bytes() == before
 
 
+def test_ctrl_c_in_a_section_leaves_a_whole_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    words = ["report", "--model", "digits", "--quick", "--section", "1", "--section", "3", "--out", str(out)]
+    with monkeypatch.context() as first:
+        name = "sfumato.apps.report.chapters.noise.one_step_denoised"
+        first.setattr(name, lambda *_: signal.raise_signal(signal.SIGINT))
+        assert main(words) == 128 + signal.SIGINT
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by SIGINT"
+    assert not list(out.rglob("*.part"))
+    page = (out / "index.html").read_text()
+    assert page.rstrip().endswith("</html>")
+    assert 'id="s1" data-status="done"' in page
+    assert 'id="s3" data-status="waiting"' in page
+    assert main(words) == 0
+    assert re.search("A1 The forward process +kept", capsys.readouterr().err)
+
+
 def test_a_failed_section_is_shown_and_the_others_come(tmp_path: Path) -> None:
     def failing(_: object) -> Iterator[Row]:
         raise RuntimeError("the <network>\nis tired")
@@ -369,7 +389,7 @@ def test_the_command_makes_a_section_and_says_where(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(["report", "--section", "1", "--out", str(out)]) == 0
+    assert main(["report", "--model", "digits", "--quick", "--section", "1", "--out", str(out)]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "index.html")
     assert "A1 The forward process" in said.err

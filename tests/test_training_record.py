@@ -1,7 +1,6 @@
 """The small record of a training: nothing of the curve is left out, and what is damaged is refused."""
 
 import statistics
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,15 +8,9 @@ import pytest
 import torch
 
 import tiny
-from sfumato.apps.report.build import chosen
-from sfumato.apps.report.page import Drawing, Row
-from sfumato.core.schedule import FixedSigma
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures import save_picture
 from sfumato.training.history import Entry, read_history
-from sfumato.training.loop import train
-from sfumato.training.objective import ErrorOf, FixedTime, Objective
-from sfumato.training.presets import PRESETS, LearningRate, Preset
 from sfumato.training.record import (
     FILE,
     main,
@@ -27,7 +20,6 @@ from sfumato.training.record import (
     thinned,
     write_record,
 )
-from test_report import report_of, write_tour
 
 
 def entries(count: int) -> list[Entry]:
@@ -106,49 +98,3 @@ def test_what_is_no_run_and_what_is_damaged_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"version": 1')
     with pytest.raises(SfumatoError, match="is damaged: make it again"):
         read_record(tmp_path)
-
-
-# ----------------------------------------------------------------------- the report trains its Part B itself
-
-SMALL = Preset(
-    name="digits-denoise",
-    summary="a denoiser of four channels",
-    network="classic",
-    network_config={"hidden": 4, "timed": False},
-    conditional=False,
-    objective=Objective(
-        schedule=FixedSigma(1.0),
-        prediction="x0",
-        times=FixedTime(t=1.0),
-        weighting=ErrorOf(quantity="x0"),
-    ),
-    batch=20,
-    epochs=5,
-    learning_rate=LearningRate(peak=1e-3),
-)
-
-
-def test_the_whole_report_trains_and_shows_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(PRESETS, "digits-denoise", SMALL)
-    trained: list[str] = []
-
-    def small_train(name: str, run: Path, epochs: tuple[int, ...], show: object) -> Path:  # noqa: ARG001
-        trained.append(name)
-        list(train(SMALL, run, data=tiny.digits().first(100), device="cpu", precision="no"))
-        (run / "samples").mkdir()
-        for epoch in epochs:
-            save_picture(torch.rand((1, 8, 8)) * 2 - 1, run / "samples" / sheet_name(epoch))
-        return run / "model"
-
-    report = report_of(tmp_path / "out", write_tour(tmp_path / "tour"))
-    runs = replace(report.trainings, runs=tmp_path / "out" / "runs", train=small_train)
-    (section,) = replace(report, trainings=runs).make(chapters=chosen(["b1"]))
-    assert section.status == "done", section.error
-    assert trained == ["digits-denoise"]
-    curve = next(b for b in section.blocks if isinstance(b, Drawing) and 'class="curve"' in b.svg)
-    assert "25 steps of 20" in curve.note
-    assert "epoch 5" in curve.svg
-    sheets = [b for b in section.blocks if isinstance(b, Row) and b.wide]
-    assert [b.title for b in sheets] == ["After the first epoch", "After epoch 5"]

@@ -30,14 +30,16 @@ def report(
     *,
     machine: Loading,
     model: Annotated[
-        str,
+        str | None,
         Option(
             "--model",
             "-m",
-            help="Model of Part A: a name (see `sfumato models`), a folder, or owner/name on the hub.",
+            help="Model of Part A: a name (see `sfumato models`), a folder, or owner/name on the hub. "
+            "Default: emoji where it ships, else digits.",
             autocompletion=names.complete_models,
+            show_default=False,
         ),
-    ] = "digits",
+    ] = None,
     recipe: Annotated[
         Path | None,
         Option(
@@ -67,6 +69,7 @@ def report(
     from sfumato.apps.report.build import Report, chosen
     from sfumato.apps.report.tour import default_tour, read_tour
     from sfumato.apps.report.trainings import Trainings, refuse_training_without_extra
+    from sfumato.models.registry import MODELS
 
     chapters = chosen(section or ())
     trains = not quick and any(chapter.part == "B" for chapter in chapters)
@@ -75,6 +78,7 @@ def report(
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give a folder for the page")
     own = read_tour(recipe) if recipe is not None else None
+    model = model or ("emoji" if "emoji" in MODELS else "digits")
     loaded = load_on(model, machine)
     path = recipe or default_tour(loaded)
     device = find_device(machine.device)

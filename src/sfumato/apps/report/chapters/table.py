@@ -31,8 +31,8 @@ CHAPTERS: tuple[Chapter, ...] = (
         number="0",
         part="A",
         title="Words into pictures",
-        see="Each column has one seed: the same noise, another sentence. Few steps give the layout and the "
-        "colours; more of them sharpen what is there and seldom change what it is.",
+        see="All of these have one seed: the same noise, read under another sentence. Few steps give the "
+        "layout and the colours; more of them sharpen what is there and seldom change what it is.",
         make=words.steps,
     ),
     Chapter(

@@ -36,4 +36,5 @@ def undocumented(folder: Path) -> list[str]:
 
 def _formulas(text: str) -> str:
     text = _BLOCK.sub(lambda found: convert(found[1].strip(), display="block"), text)
-    return _INLINE.sub(lambda found: convert(found[1].strip()), text)
+    # in a span: at the start of a line, Markdown would take a bare <math> for a paragraph of its own
+    return _INLINE.sub(lambda found: f"<span>{convert(found[1].strip())}</span>", text)

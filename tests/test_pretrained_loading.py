@@ -442,9 +442,9 @@ def test_embeddings_that_do_not_fit_are_one_line(deepfloyd: Path, tmp_path: Path
         other.read_embeddings(tmp_path / "short.safetensors")
     with pytest.raises(UsageError, match=r"written as \.safetensors"):
         model.write_embeddings(tmp_path / "x.pt", ["a cat"])
-    with pytest.raises(UsageError, match="it makes no embeddings"):
+    with pytest.raises(UsageError, match="so it makes none"):
         sf.load("digits").write_embeddings(tmp_path / "x.safetensors", ["7"])
-    with pytest.raises(UsageError, match="it takes no embeddings"):
+    with pytest.raises(UsageError, match="digits takes no encoded prompts"):
         sf.load("digits", embeddings=[good])
 
 

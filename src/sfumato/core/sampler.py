@@ -121,7 +121,7 @@ def sampler(
 
 
 def evaluate(
-    expression: Expression, frame: Frame, *, learned: bool = False
+    expression: Expression, frame: Frame, *, learned: bool = True
 ) -> Generator[list[Query], Answers, Estimate]:
     """The expression's estimate at a frame: each different question is yielded once.
 

@@ -189,7 +189,7 @@ class Model:
 
     def read_embeddings(self, path: Path) -> None:  # noqa: ARG002
         """Take over encoded texts from a file (pretrained.embeddings); UsageError where they do not fit."""
-        raise UsageError(f"{self.name} is not asked with texts that are encoded: it takes no embeddings")
+        raise UsageError(f"{self.name} takes no encoded prompts: leave the embeddings out")
 
     def write_embeddings(self, path: Path, texts: Sequence[str]) -> Path:  # noqa: ARG002
         """Encode texts, and no text, into one file for `read_embeddings` elsewhere.
@@ -199,7 +199,7 @@ class Model:
             ModelUnavailableError: it has no text encoder.
             SfumatoError: the file cannot be written.
         """
-        raise UsageError(f"{self.name} is not asked with texts that are encoded: it makes no embeddings")
+        raise UsageError(f"{self.name} takes no encoded prompts, so it makes none")
 
     def unload(self) -> None:
         """Free the memory of the network, where it can come back by itself."""

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import resvg_py
 import torch
 
 from sfumato.errors import SfumatoError, UsageError
@@ -155,6 +156,28 @@ def test_what_cannot_be_drawn() -> None:
         render(Icon(body="<g/>", left=0, top=0, width=8, height=8), 16)
     with pytest.raises(SfumatoError, match="an icon cannot be drawn: "):
         render(Icon(body="<g>", left=0, top=0, width=8, height=8), 16)
+
+
+class PanicException(BaseException):
+    """What a failure inside resvg is to Python."""
+
+
+@pytest.mark.parametrize(
+    ("failure", "seen", "message"),
+    [
+        (PanicException("index out of bounds"), SfumatoError, "cannot be drawn: resvg failed, index out"),
+        (KeyboardInterrupt(), KeyboardInterrupt, None),
+    ],
+)
+def test_a_failure_inside_resvg(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException, seen: type[BaseException], message: str | None
+) -> None:
+    def fail(**_: object) -> bytes:
+        raise failure
+
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", fail)
+    with pytest.raises(seen, match=message):
+        toy_emoji()
 
 
 def test_without_resvg(monkeypatch: pytest.MonkeyPatch) -> None:

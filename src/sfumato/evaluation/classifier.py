@@ -1,53 +1,119 @@
-"""The digit classifier: what reads generated digits, and the feature network of their FID.
+"""Classifiers: what reads generated pictures, and the feature networks of their FID.
 
-It ships with the package, trained on the 60,000 training digits of MNIST. A Frechet distance taken on its
-features is "FID on the features of sfumato's digit classifier": it compares models of this package with one
-another and with real digits, and is no number to set beside an FID on Inception features.
+They ship with the package, trained on the data sets that its models are trained on. A Frechet distance taken
+on their features compares models of this package with one another and with real pictures, and is no number to
+set beside an FID on Inception features.
 """
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEATURES = 128
-CLASSES = 10
+ROWS = 500  # pictures of one forward pass
 
 
-def _block(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+class Classifier(nn.Module):
+    """A trunk that answers features and a head that answers logits from them; pictures are in [-1, 1]."""
+
+    def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+    def features(self, x: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) -> (N, F)."""
+        features: Tensor = self.trunk(x)
+        return features
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (N, C, H, W) -> logits (N, K)."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    @torch.inference_mode()
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, F) and logits (N, K) of any number of pictures (N, C, H, W)."""
+        features = torch.cat([self.features(part) for part in torch.split(x, ROWS)])
+        return features, self.head(features)
+
+
+def block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, GELU."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.GELU(),
     )
 
 
-class DigitClassifier(nn.Module):
-    """A small convolutional network over 28x28 grey digits.
-
-    Input (N, 1, 28, 28) in [-1, 1], white on black; `forward` answers logits (N, 10), `features` the 128
-    numbers of the penultimate layer.
-    """
+class DigitClassifier(Classifier):
+    """28 x 28 grey digits (N, 1, 28, 28), white on black: 128 features, 10 classes."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.trunk = nn.Sequential(  # (N, 1, 28, 28)
-            _block(1, 32, kernel=5),
+        trunk = nn.Sequential(  # (N, 1, 28, 28)
+            block(1, 32, kernel=5),
             nn.MaxPool2d(2),  # (N, 32, 14, 14)
-            _block(32, 64),
+            block(32, 64),
             nn.MaxPool2d(2),  # (N, 64, 7, 7)
-            _block(64, 96),
-            _block(96, 96),
+            block(64, 96),
+            block(96, 96),
             nn.MaxPool2d(2),  # (N, 96, 3, 3)
             nn.Flatten(),
-            nn.Linear(96 * 9, FEATURES),
+            nn.Linear(96 * 9, 128),
             nn.GELU(),
         )
-        self.head = nn.Linear(FEATURES, CLASSES)
+        super().__init__(trunk, nn.Linear(128, 10))
 
-    def features(self, x: Tensor) -> Tensor:
-        """(N, 1, 28, 28) in [-1, 1] -> (N, 128)."""
-        features: Tensor = self.trunk(x)
-        return features
+
+class EmojiClassifier(Classifier):
+    """64 x 64 coloured emoji (N, 3, 64, 64): 128 features of length sqrt(128), and one logit a concept."""
+
+    def __init__(self, concepts: int) -> None:
+        trunk = nn.Sequential(  # (N, 3, 64, 64)
+            nn.PixelUnshuffle(4),  # (N, 48, 16, 16)
+            block(48, 96),
+            _Residual(96),
+            block(96, 144, stride=2),  # (N, 144, 8, 8)
+            _Residual(144),
+            _Residual(144),
+            block(144, 192, stride=2),  # (N, 192, 4, 4)
+            nn.AdaptiveAvgPool2d(2),  # (N, 192, 2, 2): some of the layout stays
+            nn.Flatten(),
+            nn.Linear(192 * 4, 128),
+            nn.BatchNorm1d(128),
+            _Sphere(),
+        )
+        super().__init__(trunk, CosineHead(128, concepts))
+
+
+class CosineHead(nn.Module):
+    """Logits as cosines between features and a direction for each class, times a fixed scale."""
+
+    SCALE = 20.0
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, features) / features**0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, F) -> (N, K) within -SCALE .. SCALE."""
+        one, other = F.normalize(features, dim=1), F.normalize(self.weight, dim=1)
+        cosines: Tensor = one @ other.T
+        return self.SCALE * cosines
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.one, self.two = block(width, width), block(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 1, 28, 28) in [-1, 1] -> logits (N, 10)."""
-        logits: Tensor = self.head(self.features(x))
-        return logits
+        change: Tensor = self.two(self.one(x))
+        return x + change
+
+
+class _Sphere(nn.Module):
+    """Features of the same length: the root of their number, so that each is near 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        length: float = x.shape[1] ** 0.5
+        return F.normalize(x, dim=1) * length

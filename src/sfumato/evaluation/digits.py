@@ -19,14 +19,13 @@ from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.models.model import Model
+from sfumato.models.model import DIGIT_WORDS, Model
 from sfumato.models.store import read_folder
 from sfumato.sampling import MAX_ROWS, sample
 
 Draw = Callable[[Tensor, int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "digit-classifier"
-ROWS = 500
 DIGITS = tuple("0123456789")
 
 
@@ -69,9 +68,21 @@ class Judge:
 
     def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 1, 28, 28) in [-1, 1] -> features (N, 128) and classes (N,) int64."""
-        with torch.inference_mode():
-            features = torch.cat([self.classifier.features(part) for part in torch.split(pictures, ROWS)])
-            return features, self.classifier.head(features).argmax(1)
+        features, logits = self.classifier.read(pictures)
+        return features, logits.argmax(1)
+
+    def log_probabilities(self, pictures: Tensor) -> Tensor:
+        """As `reader.Reader`."""
+        if pictures.shape[1:] != (1, 28, 28):
+            raise UsageError(f"the judge of digits reads (N, 1, 28, 28), not {tuple(pictures.shape)}")
+        return self.classifier.read(pictures)[1].log_softmax(1)
+
+    def meaning(self, text: str) -> frozenset[int]:
+        """As `reader.Reader`: a digit or its word."""
+        word = text.strip().lower()
+        if word not in DIGITS and word not in DIGIT_WORDS:
+            raise UsageError(f"the judge of digits does not know {text!r}: it knows 0 to 9")
+        return frozenset({DIGITS.index(word) if word in DIGITS else DIGIT_WORDS.index(word)})
 
     def labels(self, count: int) -> Tensor:
         """`count` labels, ascending, as frequent as among the training digits; their FID has the same mix."""

@@ -1,8 +1,8 @@
-"""How good a digits model is."""
+"""How good a model is that draws what the package can judge."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from typer import Option
 
@@ -13,8 +13,14 @@ from sfumato.apps.cli.progress import progress_bar
 from sfumato.apps.cli.work import solver_options
 
 if TYPE_CHECKING:
-    from sfumato.evaluation.digits import DigitReport
+    from collections.abc import Callable
 
+    from sfumato.evaluation.digits import DigitReport
+    from sfumato.evaluation.emoji import EmojiReport
+
+Draw = TypeVar("Draw")
+
+DIGITS, EMOJI = 1000, 500  # pictures of an evaluation by default
 EXAMPLES = {"evaluate": "sfumato evaluate --model digits --count 1000"}
 
 
@@ -23,22 +29,31 @@ def evaluate(
     way: Way,
     machine: Machine,
     count: Annotated[
-        int, Option("--count", "-n", min=1, max=names.MAX_COUNT, help="How many digits to draw.")
-    ] = 1000,
-    seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the first digit.")] = 0,
+        int | None,
+        Option(
+            "--count",
+            "-n",
+            min=2,
+            max=names.MAX_COUNT,
+            help="How many pictures to draw: 1000 digits by default, or emoji of 500 labels and of as many "
+            "words that no caption contains.",
+        ),
+    ] = None,
+    seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the first picture.")] = 0,
 ) -> None:
-    """Draw digits and judge them: are they what was asked for, and as varied as real ones?
+    """Draw pictures and judge them: are they what was asked for, and as varied as real ones?
 
-    FID is taken on the features of the package's own digit classifier: compare it between models of this
-    package and with real digits, not with figures on other features.
+    FID is taken on the features of the package's own classifiers: compare it between models of this package
+    and with real pictures, not with figures on other features. Emoji are asked for by labels, and by words
+    that no training caption contains; the distance to the nearest training picture tells recall from the new.
     """
     options = solver_options(way.solver_option)
     model = load_on(way.model, machine)
-    from sfumato.evaluation.digits import evaluate, sampled
+    from sfumato.evaluation import digits, emoji
     from sfumato.sampling import MAX_ROWS
 
-    with progress_bar("evaluate") as bar:
-        draw = sampled(
+    def drawing(sampled: Callable[..., Draw]) -> Draw:
+        return sampled(
             model,
             steps=way.steps,
             solver=way.solver,
@@ -48,24 +63,79 @@ def evaluate(
             max_rows=machine.max_rows or MAX_ROWS,
             on_progress=bar.show,
         )
-        report = evaluate(draw, count=count, seed=seed)
-    print_report(model.name, report)
+
+    with progress_bar("evaluate") as bar:
+        if model.shape[0] == 3:
+            found = emoji.evaluate(drawing(emoji.sampled), count=count or EMOJI, seed=seed)
+            bar.hide()
+            print_emoji(model.name, found)
+        else:
+            report = digits.evaluate(drawing(digits.sampled), count=count or DIGITS, seed=seed)
+            bar.hide()
+            print_digits(model.name, report)
 
 
-def print_report(name: str, report: DigitReport) -> None:
+def print_digits(name: str, report: DigitReport) -> None:
     """The model beside real digits."""
+    real = report.yardstick
+    _print(
+        f"{report.count} digits; FID on the features of sfumato's digit classifier",
+        ("", "accuracy", "FID", "s / 100"),
+        (name, f"{report.accuracy:.2%}", f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}"),
+        ("real test digits", f"{real.accuracy:.2%}", f"{real.fid:.2f}", "-"),
+    )
+
+
+def print_emoji(name: str, report: EmojiReport) -> None:
+    """The model beside the data set's own pictures."""
+    labels, wordings = report.labels, report.wordings
+    _print(
+        f"{labels.count} labels and {wordings.count} words that no caption contains; FID and cosine distance "
+        "to the nearest training picture (median) on the features of sfumato's emoji classifier",
+        (
+            "",
+            "labels top-1",
+            "top-5",
+            "words top-1",
+            "top-5",
+            "FID",
+            "distance",
+            "nearest as asked",
+            "s each",
+        ),
+        (
+            name,
+            f"{labels.top_1:.1%}",
+            f"{labels.top_5:.1%}",
+            f"{wordings.top_1:.1%}",
+            f"{wordings.top_5:.1%}",
+            f"{report.fid:.2f}",
+            f"{report.distance:.3f}",
+            f"{report.own_nearest:.1%}",
+            f"{report.seconds_per_picture:.2f}",
+        ),
+        (
+            "the data set",
+            f"{report.real.top_1:.1%}",
+            f"{report.real.top_5:.1%}",
+            "-",
+            "-",
+            f"{report.real_fid:.2f}",
+            f"{report.real_distance:.3f}",
+            "-",
+            "-",
+        ),
+    )
+
+
+def _print(title: str, *rows: tuple[str, ...]) -> None:
+    """A table: its heads, then its rows."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    real = report.yardstick
-    table = Table(
-        "",
-        "accuracy",
-        "FID",
-        "s / 100",
-        title=f"{report.count} digits; FID on the features of sfumato's digit classifier",
-    )
-    table.add_row(Text(name), f"{report.accuracy:.2%}", f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}")
-    table.add_row("real test digits", f"{real.accuracy:.2%}", f"{real.fid:.2f}", "-")
+    heads, *lines = rows
+    table = Table(*heads, title=title)
+    for name, *figures in lines:
+        table.add_row(Text(name), *figures)
     Console().print(table)

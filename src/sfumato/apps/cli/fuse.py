@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
-from sfumato.apps.cli.options import Machine, Output, Sampling
+from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
 from sfumato.apps.cli.work import make
 from sfumato.errors import UsageError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "generate": "sfumato generate 7 --count 16 --grid --enlarge 4",
-    "anagram": "sfumato anagram 6 9 --view rotate_180 --count 4",
+    "anagram": "sfumato anagram 6 9 --view rotate_180 --pick best --from 16",
     "hybrid": "sfumato hybrid --far 3 --near 8",
     "compose": "sfumato compose 3 5 --weight 0.7 --weight 0.7",
     "panorama": "sfumato panorama 8 --width 112",
@@ -30,6 +30,7 @@ EXAMPLES = {
 def generate(
     *,
     sampling: Sampling,
+    picking: Picking,
     output: Output,
     machine: Machine,
     prompt: Annotated[
@@ -52,12 +53,13 @@ def generate(
         return what.guided(scale, negative=negative)
 
     chosen = sampling if negative is None else replace(sampling, guidance=None)
-    make("generate", chosen, output, machine, build)
+    make("generate", chosen, output, machine, build, picking=picking)
 
 
 def anagram(
     *,
     sampling: Sampling,
+    picking: Picking,
     output: Output,
     machine: Machine,
     prompts: Annotated[list[str], Argument(help="What is seen: upright first, then through each view.")],
@@ -78,12 +80,13 @@ def anagram(
 
         return anagram(*prompts, view=view or "flip")
 
-    make("anagram", sampling, output, machine, build)
+    make("anagram", sampling, output, machine, build, picking=picking)
 
 
 def hybrid(
     *,
     sampling: Sampling,
+    picking: Picking,
     output: Output,
     machine: Machine,
     far: Annotated[str, Option(help="What is seen from afar.")],
@@ -104,7 +107,7 @@ def hybrid(
 
         return hybrid(far=far, near=near, middle=middle, sigma=sigma or None)
 
-    make("hybrid", sampling, output, machine, build)
+    make("hybrid", sampling, output, machine, build, picking=picking)
 
 
 def compose(

@@ -36,6 +36,7 @@ HUB = (
     "sd-xl",
     "sd-2.1",
 )
+PICKS = ("best",)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

@@ -160,6 +160,32 @@ class Sampling(Way):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Picking:
+    """Which of many pictures are kept."""
+
+    pick: Annotated[
+        str | None,
+        Option(
+            help="What is kept: best, the --count pictures whose weakest reading the package's classifier "
+            "sees best.",
+            callback=checks.one_of(names.PICKS),
+            autocompletion=names.completing(names.PICKS),
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+    among: Annotated[
+        int | None,
+        Option(
+            "--from",
+            min=1,
+            max=names.MAX_COUNT,
+            help="How many pictures --pick chooses from; 16 by default.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Output:
     """Where the pictures go, and how."""
 

@@ -12,6 +12,7 @@ import typer
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import Inputs
+from sfumato.apps.cli.pick import Judged, choose
 from sfumato.apps.cli.places import Places, check_places, write_recipe
 from sfumato.apps.cli.progress import note, progress_bar
 from sfumato.errors import UsageError
@@ -19,7 +20,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.apps.cli.options import Machine, Output, Sampling
+    from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
     from sfumato.core.expression import Expression
     from sfumato.core.notation import Inputs as Given
     from sfumato.core.sampler import Step
@@ -36,8 +37,17 @@ FRAMES = 150  # of an animation at most
 SECONDS, HOLD = 3.0, 1.0  # of an animation, and how long its last frame stays
 
 
-def make(command: str, sampling: Sampling, output: Output, machine: Machine, build: Build) -> None:
-    """Make the pictures of one command."""
+def make(
+    command: str,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    build: Build,
+    *,
+    picking: Picking | None = None,
+) -> None:
+    """Make the pictures of one command, all of them or the best of many."""
+    choice = None if picking is None else choose(picking, sampling, output)
     places = check_places(command, output, sampling.recipe_out)
     options = solver_options(sampling.solver_option)
     model = load_sampled(sampling, machine)
@@ -51,7 +61,7 @@ def make(command: str, sampling: Sampling, output: Output, machine: Machine, bui
         model,
         what,
         seed=sampling.seed,
-        count=sampling.count,
+        count=sampling.count if choice is None else choice.among,
         steps=sampling.steps,
         solver=sampling.solver,
         options=options,
@@ -62,7 +72,11 @@ def make(command: str, sampling: Sampling, output: Output, machine: Machine, bui
         files=inputs.files,
     )
     places.spare([file.file for file in recipe.inputs.values()], recipe.seeds)
-    run_recipe(recipe, model, given, places=places, output=output, machine=machine)
+    if choice is None:
+        run_recipe(recipe, model, given, places=places, output=output, machine=machine)
+    else:
+        judged = choice.judge(first, what)
+        run_picked(recipe, model, given, judged, places=places, output=output, machine=machine)
 
 
 def load_sampled(sampling: Sampling, machine: Machine) -> Model | Cascade:
@@ -112,6 +126,36 @@ def run_recipe(
         typer.echo(write_recipe(recipe, places.recipe))
     pictures_made = "1 picture" if recipe.count == 1 else f"{recipe.count} pictures"
     note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
+
+
+def run_picked(
+    recipe: Recipe,
+    model: Model | Cascade,
+    given: Given,
+    judged: Judged,
+    *,
+    places: Places,
+    output: Output,
+    machine: Machine,
+) -> None:
+    """Run a recipe and write the best of what it makes, each picture with the recipe of itself alone."""
+    import torch
+
+    from sfumato.sampling import Pictures
+
+    start = time.monotonic()
+    made = torch.cat([pictures.x for pictures in make_parts(recipe, model, given, machine)])
+    rows, described = judged.best(made)
+    for row, text in zip(rows, described, strict=True):
+        single = recipe.single(row)
+        (path,) = Pictures(made[row : row + 1], single).save(
+            places.picture, enlarge=output.enlarge, numbered=len(rows) > 1, metadata=not output.no_metadata
+        )
+        typer.echo(path)
+        note(f"seed {single.seed}: {text}")
+    if places.recipe is not None:
+        typer.echo(write_recipe(recipe.single(rows[0]), places.recipe))
+    note(f"{len(rows)} of {len(made)} pictures, {time.monotonic() - start:.1f} s")
 
 
 def check_animation(recipe: Recipe, model: Model | Cascade) -> None:

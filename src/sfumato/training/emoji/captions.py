@@ -9,6 +9,7 @@ The held-out wordings (`wordings.py`) and their kin stand in no caption: asking 
 whether a model understands words or only recalls them.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -111,6 +112,21 @@ class Captions:
             return f"{label}, {first}" if two < 0.7 else f"{first}, {label}"
         second = _pick(telling, two)
         return f"{first}, {second}" if second != first else label
+
+
+def without_frame(text: str) -> str:
+    """What a prompt asks for, without frame, endings, style and article: "A rocket" -> "rocket"."""
+    words, before = " ".join(text.lower().split()), ""
+    while words != before:
+        before = words
+        for addition in (*_ENDINGS, *(name for names in STYLES.values() for name in names)):
+            words = words.removesuffix(_joint(addition))
+        for frame in _FRAMES:
+            start, end = frame.split("{}")
+            if words.startswith(start) and words.endswith(end) and len(words) > len(frame) - 2:
+                words = words.removeprefix(start).removesuffix(end)
+        words = re.sub("^(a|an|the) (?=.)", "", words)
+    return words
 
 
 def with_article(words: str) -> str:

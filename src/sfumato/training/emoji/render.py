@@ -52,4 +52,8 @@ def _draw(icon: Icon, side: int) -> Image.Image:
         png = resvg_py.svg_to_bytes(svg_string=document, width=side, height=side, skip_system_fonts=True)
     except ValueError as error:
         raise SfumatoError(f"an icon cannot be drawn: {error}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # resvg's own failures are no Exception
+            raise
+        raise SfumatoError(f"an icon cannot be drawn: resvg failed, {error}") from error
     return Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGBA")

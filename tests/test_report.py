@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,18 @@ def test_the_picture_seen_through_a_view_is_the_view_of_the_picture(made: tuple[
     assert seen == 4
 
 
+def test_other_arithmetic_is_said_in_the_code(tmp_path: Path) -> None:
+    tour = write_tour(tmp_path / "tour")
+    report = report_of(tmp_path / "out", tour, quick=True)
+    report.model.to("cpu", torch.bfloat16)
+    for section in report.make(chapters=chosen(["0", "1", "10"])):
+        assert section.status == "done", section.error
+        for source in sources(section):
+            assert all("--dtype bfloat16" in command for command in source.commands)
+            assert 'sf.load("drawn", dtype=torch.bfloat16)' in source.python
+            assert "\nimport torch\n" in source.python
+
+
 # ----------------------------------------------------------------------------------- resuming and failing
 
 
@@ -311,25 +324,48 @@ def test_damaged_sections_are_made_again(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------------------- Part B
 
 
-def test_part_b_comes_from_what_ships_and_says_what_is_missing(tmp_path: Path) -> None:
-    tour = write_tour(tmp_path / "tour")
-    report = report_of(tmp_path / "out", tour, quick=True)
-    sections = report.make(chapters=chosen(["b1", "b2", "b3"]))
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Section]]:
+    """Part B, quick."""
+    folder = tmp_path_factory.mktemp("scratch")
+    report = report_of(folder / "out", write_tour(folder / "tour"), quick=True)
+    return folder / "out", report.make(chapters=chosen(["b1", "b2", "b3"]))
+
+
+def test_part_b_comes_from_what_ships_and_says_what_is_missing(scratch: tuple[Path, list[Section]]) -> None:
+    out, sections = scratch
     assert {section.status for section in sections} <= {"done", "incomplete"}, [s.error for s in sections]
     for section in sections:
         gaps = [block for block in section.blocks if isinstance(block, Gap)]
         assert (section.status == "incomplete") == bool(gaps)
+        for file in shown(section):
+            assert to_uint8(read_picture(out / "pictures" / file)).float().std() > 1, file
     drawn = [block for block in sections[0].blocks if isinstance(block, Drawing)]
     assert "down1" in drawn[0].svg
     assert "concatenated" in drawn[0].svg
     table = [block for block in sections[2].blocks if isinstance(block, Table)]
     names = [f"`{n}`" for n in PRESETS if n.startswith("digits")]
     assert [row[0] for row in table[0].rows] == names
-    for section in sections:
-        for file in shown(section):
-            assert to_uint8(read_picture(tmp_path / "out" / "pictures" / file)).float().std() > 1, file
     if "digits-time" not in MODELS:
         assert "No weights of `digits-time` ship" in sections[1].blocks[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_the_python_of_part_b_makes_its_pictures(
+    scratch: tuple[Path, list[Section]], index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, sections = scratch
+    for path in (out / "pictures").glob("mnist-*.png"):
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sf, "load", cache(sf.load), raising=False)
+    for source in sources(sections[index]):
+        exec(compile(source.python, "page", "exec"), {})
+    sheets = {p.file for b in sections[index].blocks if isinstance(b, Row) and b.wide for p in b.pictures}
+    for file in set(shown(sections[index])) - sheets:
+        ours, theirs = (to_uint8(read_picture(p / file)).int() for p in (tmp_path, out / "pictures"))
+        assert (ours - theirs).abs().max() <= 1, file
 
 
 # ------------------------------------------------------------------------------------------------- tours

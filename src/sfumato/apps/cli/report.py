@@ -63,8 +63,8 @@ def report(
 ) -> None:
     """Make the page of the whole tour: every technique with its formula, its pictures and how they were made.
 
-    The page is OUT/index.html. Given again, the command goes on where it was stopped;
-    a section that fails is shown as failed, the others still come, and the exit code is 1.
+    The page is OUT/index.html. Given again, the command goes on where it was stopped. A section that fails is
+    shown as failed, the others still come, and the exit code is 1.
     """
     from sfumato.apps.report.build import Report, chosen
     from sfumato.apps.report.tour import default_tour, read_tour
@@ -94,7 +94,7 @@ def report(
             dtype=find_dtype(machine.dtype, device),
             train=_trainer(machine) if trains else None,
         ),
-        command=_command(model, recipe, quick, out),
+        command=_command(model, recipe, quick, machine.dtype, out),
     )
     start = time.monotonic()
     with _bars() as bars:
@@ -146,11 +146,12 @@ def _name(chapter: Chapter) -> str:
     return f"{chapter.part}{chapter.number} {chapter.title}"
 
 
-def _command(model: str, recipe: Path | None, quick: bool, out: Path) -> str:
+def _command(model: str, recipe: Path | None, quick: bool, dtype: str, out: Path) -> str:
     """What a person types to make the page again; folders of this machine are left out."""
     words = ["sfumato", "report", "--model", model]
     words += ["--recipe", recipe.name] if recipe is not None else []
     words += ["--quick"] if quick else []
+    words += ["--dtype", dtype] if dtype != "auto" else []
     words += ["--out", out.name] if str(out) != "report" else []
     return shlex.join(words)
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from sfumato.apps.report.page import Shown
 from sfumato.apps.report.said import Said, as_said
 from sfumato.apps.report.trainings import Show, Trainings
@@ -110,8 +112,19 @@ class Desk:
 
 
 def model_said(model: Model) -> Said:
-    """A model by its name, in the variable `model`."""
-    return Said(model, "model", (f"model = sf.load({as_said(model.name).text})",))
+    """A model by its name, in the arithmetic that it has, in the variable `model`."""
+    name = as_said(model.name).text
+    if model.dtype is torch.float32:
+        return Said(model, "model", (f"model = sf.load({name})",))
+    return Said(
+        model, "model", (f"model = sf.load({name}, dtype={model.dtype})",), frozenset({"import torch"})
+    )
+
+
+def model_words(model: Model) -> list[str]:
+    """The same as options of a command."""
+    dtype = str(model.dtype).removeprefix("torch.")
+    return ["--model", model.name, *(["--dtype", dtype] if model.dtype is not torch.float32 else [])]
 
 
 def picture_said(folder: Path, name: str) -> Said:

@@ -62,7 +62,7 @@ def as_said(value: Any) -> Said:
 
 def script(imports: frozenset[str], lines: list[str]) -> str:
     """A whole program: imports first, then the lines, each once."""
-    head = ["import sfumato as sf", *sorted(imports)]
+    head = ["import sfumato as sf", *sorted(imports, key=lambda line: (line.startswith("from"), line))]
     return "\n".join([*head, "", *dict.fromkeys(lines)]) + "\n"
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from sfumato.apps.report.desk import model_words
 from sfumato.apps.report.page import Shown, Source
-from sfumato.apps.report.said import Said, as_said, script
+from sfumato.apps.report.said import WIDTH, Said, as_said, script
 from sfumato.pictures.files import publish
 from sfumato.sampling import make_recipe, numbered_path, run_together
 
@@ -93,11 +94,11 @@ def names(shot: Shot) -> list[str]:
 def source(desk: Desk, shots: Sequence[Shot], *, also: Sequence[Said] = ()) -> Source:
     """How the shots are made by hand; `also` are statements that make what stands beside them."""
     model = _model(desk, shots)
-    commands = [_command(model.value.name, shot) for shot in shots]
+    commands = [_command(model.value, shot) for shot in shots]
     lines = list(model.before)
-    imports: frozenset[str] = frozenset()
+    imports = model.imports
     for shot in shots:
-        lines += [*shot.what.before, f"{_sampled(shot)}.save({as_said(shot.file).text})"]
+        lines += [*shot.what.before, _saved(shot)]
         imports |= shot.what.imports
     for statement in also:
         lines += [*statement.before, statement.text]
@@ -109,20 +110,24 @@ def _model(desk: Desk, shots: Sequence[Shot]) -> Said:
     return shots[0].model or desk.network()
 
 
-def _command(model: str, shot: Shot) -> str:
+def _command(model: Model, shot: Shot) -> str:
     if shot.command is None:
-        return shlex.join(["sfumato", "run", f"{shot.name}.yaml", "--out", shot.file])
+        dtype = model_words(model)[2:]  # the recipe names the model, and not its arithmetic
+        return shlex.join(["sfumato", "run", f"{shot.name}.yaml", *dtype, "--out", shot.file])
     options = [word for key, value in shot.settings().items() for word in (f"--{key}", _plain(value))]
     words = [_plain(word) for word in shot.command]
-    return shlex.join(["sfumato", *words, "--model", model, *options, "--out", shot.file])
+    return shlex.join(["sfumato", *words, *model_words(model), *options, "--out", shot.file])
 
 
-def _sampled(shot: Shot) -> str:
+def _saved(shot: Shot) -> str:
+    """The statement that makes and writes the pictures, an argument to a line where it would be long."""
     settings = ", ".join(f"{key}={as_said(value).text}" for key, value in shot.settings().items())
-    if "\n" not in shot.what.text:
-        return f"sf.sample(model, {shot.what.text}, {settings})"
-    inside = shot.what.text.replace("\n", "\n    ")
-    return f"sf.sample(\n    model,\n    {inside},\n    {settings},\n)"
+    save = f".save({as_said(shot.file).text})"
+    flat = f"sf.sample(model, {shot.what.text}, {settings}){save}"
+    if len(flat) <= WIDTH and "\n" not in flat:
+        return flat
+    what = shot.what.text.replace("\n", "\n    ")
+    return f"sf.sample(\n    model,\n    {what},\n    {settings},\n){save}"
 
 
 def _plain(value: object) -> str:

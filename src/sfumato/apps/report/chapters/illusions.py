@@ -63,10 +63,8 @@ def turning(desk: Desk, shot: Shot, asked: Anagram, title: str) -> Turns:
 
 def _seen(file: str, view: str, seen: str) -> list[Said]:
     """The statement that writes what is seen through the view."""
-    text = (
-        f"save_picture(make_view({as_said(view).text}).forward(sf.read_picture({as_said(file).text})), "
-        f"{as_said(seen).text})"
-    )
+    read = f"make_view({as_said(view).text}).forward(sf.read_picture({as_said(file).text}))"
+    text = f"turned = {read}\nsave_picture(turned, {as_said(seen).text})"
     imports = {
         f"from sfumato.core.views import {make_view.__name__}",
         f"from sfumato.pictures import {save_picture.__name__}",

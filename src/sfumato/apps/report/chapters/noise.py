@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report.desk import png_name
+from sfumato.apps.report.desk import model_words, png_name
 from sfumato.apps.report.page import Block, Row, Shown, Source, Table
 from sfumato.apps.report.said import as_said, script
 from sfumato.core.expression import prompt
@@ -178,7 +178,7 @@ def _levels(desk: Desk) -> str:
 
 def _command(desk: Desk) -> str:
     tour = desk.tour
-    words = ["sfumato", "denoise", _file(desk), tour.given.prompt, "--model", desk.model.name]
+    words = ["sfumato", "denoise", _file(desk), tour.given.prompt, *model_words(desk.model)]
     for t in tour.levels:
         words += ["--at", f"{t:g}"]
     words += ["--steps", str(STEPS), "--blur", f"{BLUR:g}", "--seed", str(tour.seed), "--out", "denoise.png"]
@@ -187,6 +187,7 @@ def _command(desk: Desk) -> str:
 
 def _source(desk: Desk, studies: tuple[str, ...], body: list[str]) -> Source:
     imports = {
+        *desk.network().imports,
         "from sfumato.pictures import save_picture",
         f"from sfumato.study import {', '.join(sorted(studies))}",
     }

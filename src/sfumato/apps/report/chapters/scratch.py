@@ -203,6 +203,7 @@ def _other_noise(desk: Desk, trained: Trained) -> Block:
         "from sfumato.core.schedule import FixedSigma",
         "from sfumato.pictures import save_picture",
         "from sfumato.study import noised, one_step_denoised",
+        *model_said(trained.model).imports,
     }
     return Row(
         title="Out of distribution: noise that it was not trained for",
@@ -220,6 +221,7 @@ def _network(trained: Trained, name: str) -> Block:
     """The diagram, from the module itself."""
     model = trained.model
     seen = anatomy(model.network, model.shape)
+    imports = {"from sfumato.models.anatomy import anatomy", *model_said(model).imports}
     lines = [*model_said(model).before, "print(anatomy(model.network, model.shape))"]
     return Drawing(
         title=f"The network of `{name}`",
@@ -227,7 +229,7 @@ def _network(trained: Trained, name: str) -> Block:
         "watched: boxes are its parts with the shape that each gives.",
         svg=diagram.draw(seen),
         least=diagram.width_of(seen),
-        source=Source(python=script(frozenset({"from sfumato.models.anatomy import anatomy"}), lines)),
+        source=Source(python=script(frozenset(imports), lines)),
     )
 
 

@@ -476,6 +476,21 @@ def test_a_stage_without_a_text_encoder_asks_that_of_the_first(
         sf.load_cascade(str(bare), str(larger), embeddings=[tmp_path / "nowhere.safetensors"])
 
 
+def test_clip_under_the_names_that_published_folders_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say text_model. before each name, and keep a buffer of positions that is no weight today."""
+    folder = tiny.stable_diffusion(tmp_path / "latent")
+    here = text_model(folder).embeddings.rows(["a cat"], torch.device("cpu")).hidden
+    weights = folder / "text_encoder" / "model.safetensors"
+    names = {name.removeprefix("text_model."): tensor for name, tensor in load_file(weights).items()}
+    published = {f"text_model.{name}": tensor for name, tensor in names.items()}
+    published["text_model.embeddings.position_ids"] = torch.arange(20)[None]
+    save_file(published, weights, {"format": "pt"})
+    monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "another"))
+    assert torch.equal(text_model(folder).embeddings.rows(["a cat"], torch.device("cpu")).hidden, here)
+
+
 def test_the_sentencepiece_tokenizer_that_deepfloyd_ships(deepfloyd: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(deepfloyd, tmp_path / "model")
     (folder / "tokenizer" / "tokenizer.json").unlink()

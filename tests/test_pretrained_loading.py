@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import diffusers
 import huggingface_hub
 import pytest
 import sentencepiece
@@ -22,6 +23,7 @@ from torch import nn
 
 import sfumato as sf
 import tiny_pipelines as tiny
+from sfumato.core.solvers import SOLVERS
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.pretrained import HUB, encoders, text
 from sfumato.models.pretrained.embeddings import cache_folder
@@ -40,6 +42,11 @@ def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def deepfloyd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.deepfloyd(tmp_path_factory.mktemp("deepfloyd"))
+
+
+@pytest.fixture(scope="module")
+def latents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.stable_diffusion(tmp_path_factory.mktemp("latents"))
 
 
 @pytest.fixture(autouse=True)
@@ -297,6 +304,32 @@ def test_a_decoder_that_overflows_stops_with_a_word_about_dtype(
     with pytest.raises(SfumatoError, match="made a black picture in bfloat16: use float32"):
         sf.sample(model, "a", seed=0, steps=1)
     assert sf.sample(sf.load(folder, dtype=torch.bfloat16), "a", seed=0, steps=1).x.std() > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "DDPMScheduler",
+        "DDIMScheduler",
+        "PNDMScheduler",
+        "EulerDiscreteScheduler",
+        "EulerAncestralDiscreteScheduler",
+        "HeunDiscreteScheduler",
+        "DPMSolverMultistepScheduler",
+        "DPMSolverSinglestepScheduler",
+        "UniPCMultistepScheduler",
+        "DEISMultistepScheduler",
+    ],
+)
+def test_whatever_scheduler_a_folder_was_saved_with_is_read(latents: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(latents, tmp_path / "model")
+    shutil.rmtree(folder / "scheduler")
+    kwargs = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    getattr(diffusers, name)(**kwargs).save_pretrained(folder / "scheduler")
+    model = sf.load(str(folder))
+    alpha, _ = model.schedule.alpha_sigma(torch.tensor([1.0]))
+    assert float(alpha) == pytest.approx(0.0683, abs=1e-4)  # Rombach et al.: sqrt of 0.00466
+    assert model.defaults.solver in SOLVERS
 
 
 def test_a_missing_folder_is_exit_code_3() -> None:

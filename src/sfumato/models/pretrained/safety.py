@@ -19,6 +19,8 @@ from sfumato.errors import ModelUnavailableError, SfumatoError
 
 MAX_JSON, MAX_HEADER = 4_000_000, 100_000_000  #     bytes; a tokenizer.json is not read here
 MAX_NUMBER, MAX_LAYERS, MAX_ITEMS = 1_000_000, 512, 4096
+# These size nothing: transformers writes 1e30 for a tokenizer without a limit, diffusers an infinity.
+UNLIMITED = {"model_max_length", "lambda_min_clipped"}
 LIMITS = {"sample_size": 4096, "in_channels": 4096, "num_train_timesteps": 100_000}
 
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
@@ -81,8 +83,7 @@ def _check_size(path: Path, key: str, value: Any) -> None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         return
     most = MAX_LAYERS if "layers" in key or "blocks" in key else LIMITS.get(key, MAX_NUMBER)
-    # transformers writes 1e30 as a tokenizer's "no limit"; it sizes nothing
-    if abs(value) > most and key != "model_max_length":
+    if abs(value) > most and key not in UNLIMITED:
         raise SfumatoError(f"{path}: {key} = {value:g} is absurd (at most {most:,}): it is not loaded")
 
 

@@ -6,7 +6,7 @@ BIN := .venv/bin
 # OpenMP threads that spin while they wait starve the processes that the tests start (docs/log.md).
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test lint docs bench install clean
 
 demo: .venv/.installed
 	$(BIN)/sfumato demo --out demo
@@ -22,6 +22,9 @@ lint: .venv/.installed-dev
 
 bench: .venv/.installed-dev
 	$(BIN)/python -m bench
+
+docs: .venv/.installed-dev
+	$(BIN)/mkdocs build --strict --site-dir site
 
 install: .venv/.installed
 

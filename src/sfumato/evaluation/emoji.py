@@ -222,7 +222,7 @@ def sampled(
     return draw
 
 
-def evaluate(draw: Draw, *, count: int = 500, seed: int = 0, judge: EmojiJudge | None = None) -> EmojiReport:
+def evaluate(draw: Draw, *, count: int = 300, seed: int = 0, judge: EmojiJudge | None = None) -> EmojiReport:
     """Draw and judge `count` labels, chosen at random by the seed, and as many held-out wordings.
 
     Args:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Draw = TypeVar("Draw")
 
-DIGITS, EMOJI = 1000, 500  # pictures of an evaluation by default
+DIGITS, EMOJI = 1000, 300  # pictures of an evaluation by default
 EXAMPLES = {"evaluate": "sfumato evaluate --model digits --count 1000"}
 
 
@@ -35,7 +35,7 @@ def evaluate(
             "-n",
             min=2,
             max=names.MAX_COUNT,
-            help="How many pictures to draw: 1000 digits by default, or emoji of 500 labels and of as many "
+            help="How many pictures to draw: 1000 digits by default, or emoji of 300 labels and of as many "
             "words that no caption contains.",
         ),
     ] = None,

@@ -55,6 +55,19 @@ STYLES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+# What may stand behind the thing that is asked for; of styles also the wordings that no caption has.
+_ADDITIONS = (
+    *_ENDINGS,
+    *(words for style in STYLES.values() for words in style),
+    *(
+        f"{start}{name}{end}"
+        for name in STYLES
+        for start, end in (("in the style of ", ""), ("in a ", " style"))
+    ),
+    *(f"{name}{end}" for name in STYLES for end in (" style", " emoji")),
+)
+
+
 class Captions:
     """The captions of a table of concepts.
 
@@ -119,7 +132,7 @@ def without_frame(text: str) -> str:
     words, before = " ".join(text.lower().split()), ""
     while words != before:
         before = words
-        for addition in (*_ENDINGS, *(name for names in STYLES.values() for name in names)):
+        for addition in _ADDITIONS:
             words = words.removesuffix(_joint(addition))
         for frame in _FRAMES:
             start, end = frame.split("{}")

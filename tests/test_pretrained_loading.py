@@ -262,6 +262,16 @@ def test_weights_in_shards_and_one_cut_short(ddpm: Path, tmp_path: Path) -> None
     assert (caught.value.exit_code, "\n" in str(caught.value)) == (1, False)
 
 
+def test_an_old_repository_keeps_its_network_beside_the_index(ddpm: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(ddpm, tmp_path / "model")
+    for part in ("unet", "scheduler"):
+        for file in (folder / part).iterdir():
+            file.rename(folder / file.name)
+        (folder / part).rmdir()
+    made = sf.sample(sf.load(str(folder)), sf.unconditional(), seed=0, steps=2).x
+    assert torch.equal(made, sf.sample(sf.load(str(ddpm)), sf.unconditional(), seed=0, steps=2).x)
+
+
 def test_damage_of_what_is_loaded_later_is_one_line(deepfloyd: Path, tmp_path: Path) -> None:
     for part, damage, message in (
         ("text_encoder", lambda f: header(f / "model.safetensors", lambda e: None, cut=9), "its header says"),

@@ -1,1 +1,1 @@
-"""Judging samples: a digit classifier, FID on its features, accuracy."""
+"""Judging samples: classifiers of digits and emoji, FID on their features, how well illusions work."""

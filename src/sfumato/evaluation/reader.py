@@ -33,15 +33,16 @@ def reader_of(model: Model) -> Reader:
         UsageError: the package has none.
     """
     from sfumato.evaluation.digits import DIGITS, load_judge
-    from sfumato.evaluation.emoji import load_emoji_judge
+    from sfumato.evaluation.emoji import SIDE, load_emoji_judge
 
+    channels, height, width = model.shape
     if model.class_names == DIGITS and model.shape == (1, 28, 28):
         return load_judge()
-    if model.shape[0] == 3 and not model.class_names:
+    if channels == 3 and height == width >= SIDE and not model.class_names:
         return load_emoji_judge()
     raise UsageError(
-        f"nothing here reads what {model.name} draws: the package judges digits, and coloured pictures by "
-        "the emoji that they look like"
+        f"nothing here reads what {model.name} draws: the package judges digits, and square coloured "
+        f"pictures of at least {SIDE} pixels by the emoji that they look like"
     )
 
 

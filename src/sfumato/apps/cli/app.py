@@ -55,6 +55,7 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
     (evaluate.evaluate, MODELS),
     (demo.demo, MODELS),
     (report.report, MODELS),
+    (serve.studio, SERVE),
     (serve.serve, SERVE),
 )
 EXAMPLES: dict[str, str] = {

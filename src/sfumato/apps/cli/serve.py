@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "serve": "sfumato serve --port 8000",
+    "studio": "sfumato studio",
 }
 KEY_BYTES = 4096
 _ADDRESS, _LIMITS = "Address", "Limits"
@@ -101,6 +102,18 @@ _Models = Annotated[
 def serve(*, machine: Loading, address: Address, load: Load, model: _Models = None) -> None:
     """Serve the images API and recipes over HTTP, until Ctrl-C or SIGTERM."""
     _run(machine, address, load, model or ["digits"], page=None)
+
+
+def studio(*, machine: Loading, address: Address, load: Load, model: _Models = None) -> None:
+    """Open the studio for the browser, on the same server, until Ctrl-C or SIGTERM."""
+    try:
+        from sfumato.apps.studio import mount
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    from sfumato.models.registry import MODELS
+
+    shipped: list[str] = [name for name in ("emoji", "digits") if name in MODELS]
+    _run(machine, address, load, model or shipped, page=mount)
 
 
 def _run(machine: Loading, address: Address, load: Load, models: list[str], *, page: Page | None) -> None:

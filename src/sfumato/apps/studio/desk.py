@@ -1,0 +1,289 @@
+"""What stands behind the page: recipes go to the worker, previews and pictures come back.
+
+Every visitor has a history and at most one job at a time; a new one, or leaving, ends the one before.
+"""
+
+from __future__ import annotations
+
+import html
+import queue
+import secrets
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL.Image import Image
+from torch import Tensor
+
+from sfumato.core.expression import Expression
+from sfumato.core.filters import Filter
+from sfumato.core.notation import Inputs
+from sfumato.core.views import View
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.model import Model
+from sfumato.pictures import to_image
+from sfumato.pictures.grid import enlarge_pixels
+from sfumato.recipe import Recipe
+from sfumato.sampling import Pictures, make_recipe
+from sfumato.serving import Ended, Event, Job, Made, Part, State, Stepped, Worker
+from sfumato.techniques import Edit
+
+SHOWN = 320  # pixels: small pictures are enlarged up to this
+EVERY = 0.15  # seconds between two updates of the page
+PREVIEWS = 10_000  # of every step
+HISTORY = 60  # pictures that a visitor finds again
+REMEMBERED = 64  # input pictures, of everybody
+VISITORS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the settings of the page say, and on whose page; None is the model's own."""
+
+    session: str | None
+    model: str
+    seed: int
+    count: int = 1
+    steps: int | None = None
+    guidance: float | None = None
+    solver: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A picture that was made: its file, with the recipe inside."""
+
+    path: Path
+    recipe: Recipe
+    x: Tensor = field(repr=False, compare=False)  # (C, H, W)
+
+    @property
+    def caption(self) -> str:
+        """What it is, in a few words."""
+        return f"{' | '.join(self.recipe.prompts()) or 'anything'} · seed {self.recipe.seed}"
+
+
+@dataclass
+class Visitor:
+    """One open page."""
+
+    history: list[Entry] = field(default_factory=list)  # the newest first
+    job: Job | None = None
+    steps: list[Stepped] = field(default_factory=list)  # of the latest study, for its slider
+    seen: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """What the page shows now."""
+
+    pictures: Sequence[tuple[Image | str, str]]
+    status: str  # HTML
+    entries: Sequence[Entry] = ()  # when it is done
+    steps: Sequence[Stepped] = ()  # likewise
+
+
+class Desk:
+    """The studio's side of the worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._folder = tempfile.TemporaryDirectory(prefix="sfumato-studio-")
+        self._visitors: OrderedDict[str, Visitor] = OrderedDict()
+        self._inputs: OrderedDict[str, Tensor | View | Filter] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def model(self, name: str | None) -> Model:
+        """A model by its name; UsageError while it is not there."""
+        if not self.worker.models:
+            raise UsageError("the model is still being loaded: try again in a moment")
+        return self.worker.models.get(name or "") or self.worker.models[self.worker.names[0]]
+
+    def visitor(self, name: str | None) -> Visitor:
+        """The visitor of this session."""
+        with self._lock:
+            visitor = self._visitors.setdefault(name or "", Visitor())
+            self._visitors.move_to_end(name or "")
+            while len(self._visitors) > VISITORS:
+                self._dismiss(next(iter(self._visitors)))
+            return visitor
+
+    def leave(self, name: str | None) -> None:
+        """A page was closed."""
+        with self._lock:
+            self._dismiss(name or "")
+
+    def _dismiss(self, name: str) -> None:
+        gone = self._visitors.pop(name, None)
+        if gone is None:
+            return
+        if gone.job is not None:
+            self.worker.cancel(gone.job)
+        for entry in gone.history:
+            entry.path.unlink(missing_ok=True)
+
+    def stop(self, name: str | None) -> None:
+        """End what a visitor waits for."""
+        job = self.visitor(name).job
+        if job is not None:
+            self.worker.cancel(job)
+
+    def start_of(self, recipe: Recipe) -> Tensor:
+        """The picture (C, H, W) that a recipe starts from."""
+        start = self._inputs[recipe.start or ""]
+        assert isinstance(start, Tensor)
+        return start[0]
+
+    # -- making
+
+    def part(self, wishes: Wishes, what: Expression | Edit | str) -> Part:
+        """The recipe of what is wished."""
+        recipe, inputs = make_recipe(
+            self.model(wishes.model),
+            what,
+            seed=wishes.seed,
+            count=wishes.count,
+            steps=wishes.steps,
+            solver=wishes.solver,
+            guidance=wishes.guidance,
+        )
+        self._remember(inputs)
+        return Part(recipe=recipe, inputs=inputs)
+
+    def again(self, recipe: Recipe) -> Part:
+        """A recipe once more, its input pictures as they are remembered."""
+        if recipe.model not in self.worker.names:
+            raise UsageError(f"the recipe is of the model {recipe.model}, which is not loaded here")
+        wanted = {recipe.start, recipe.keep, recipe.mask, recipe.low} - {None}
+        missing = [sha for sha in wanted if sha not in self._inputs]
+        if missing:
+            raise UsageError("the pictures that it was made from are not here any more: edit them anew")
+        return Part(recipe=recipe, inputs=dict(self._inputs))
+
+    def _remember(self, inputs: Inputs) -> None:
+        for name, value in inputs.items():
+            self._inputs[name] = value
+            self._inputs.move_to_end(name)
+        while len(self._inputs) > REMEMBERED:
+            self._inputs.popitem(last=False)
+
+    def make(self, session: str | None, parts: Sequence[Part]) -> Iterator[Update]:
+        """Make the pictures of some recipes: previews on the way, at last the entries of the history.
+
+        Raises SfumatoError in one line for what cannot be made.
+        """
+        visitor = self.visitor(session)
+        if visitor.job is not None:
+            self.worker.cancel(visitor.job)
+        events: queue.Queue[Event] = queue.Queue()
+        job = self.worker.submit(parts, client=f"studio/{session}", previews=PREVIEWS, listener=events.put)
+        visitor.job = job
+        try:
+            yield from self._follow(visitor, job, events)
+        finally:
+            if not job.state.ended:
+                self.worker.cancel(job)
+            if visitor.job is job:
+                visitor.job = None
+
+    def _follow(self, visitor: Visitor, job: Job, events: queue.Queue[Event]) -> Iterator[Update]:
+        shown: list[Tensor | None] = [None] * len(job)
+        steps: list[Stepped] = []
+        yield Update(pictures=[], status=_bar(0, "Waiting for its turn …"))
+        while True:
+            for event in _drained(events):
+                match event:
+                    case Stepped(picture=i, x0=x0):
+                        shown[i] = x0
+                        steps.append(event)
+                    case Made(picture=i, x=x):
+                        shown[i] = x
+                    case Ended(state=State.CANCELLED):
+                        yield Update(pictures=_previews(shown), status=_note("Stopped."))
+                        return
+                    case Ended(error=Exception() as error):
+                        raise told(error)
+                    case Ended():
+                        entries = [self._keep(visitor, job, i) for i in range(len(job))]
+                        yield Update(
+                            pictures=[(str(entry.path), entry.caption) for entry in entries],
+                            status=_note(f"{_counted(len(entries))} in {time.time() - job.created:.1f} s."),
+                            entries=entries,
+                            steps=steps,
+                        )
+                        return
+            if any(x is not None for x in shown):
+                left = self.worker.seconds_left(job)
+                status = _bar(job.progress, f"{job.progress:.0%} · about {max(1, round(left))} s left")
+                yield Update(pictures=_previews(shown), status=status)
+
+    def _keep(self, visitor: Visitor, job: Job, i: int) -> Entry:
+        x, recipe = job.pictures[i], job.recipes[i][0]
+        assert x is not None
+        data = Pictures(x[None], recipe).encode(0, ".png", enlarge=_factor(x))
+        path = Path(self._folder.name, f"sfumato-{recipe.seed}-{secrets.token_hex(4)}.png")
+        path.write_bytes(data)
+        entry = Entry(path=path, recipe=recipe, x=x)
+        visitor.history.insert(0, entry)
+        for old in visitor.history[HISTORY:]:
+            old.path.unlink(missing_ok=True)
+        del visitor.history[HISTORY:]
+        return entry
+
+
+def shown(x: Tensor) -> Image:
+    """A picture (C, H, W) for the page, small ones enlarged."""
+    return to_image(enlarge_pixels(x, _factor(x)))
+
+
+def _factor(x: Tensor) -> int:
+    return max(1, min(64, SHOWN // x.shape[-1]))
+
+
+def told(error: Exception) -> SfumatoError:
+    """What a visitor is told of an error: sfumato's own words, nothing of any other."""
+    return (
+        error
+        if isinstance(error, SfumatoError)
+        else SfumatoError("this failed inside: see the log of the studio")
+    )
+
+
+def failure(error: SfumatoError) -> str:
+    """An error as HTML."""
+    return f'<div class="told wrong" role="alert">{html.escape(str(error))}</div>'
+
+
+def _note(text: str) -> str:
+    return f'<div class="told">{html.escape(text)}</div>'
+
+
+def _bar(share: float, text: str) -> str:
+    return (
+        f'<div class="told"><div class="bar"><div style="width:{100 * share:.0f}%"></div></div>'
+        f"{html.escape(text)}</div>"
+    )
+
+
+def _counted(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count} pictures"
+
+
+def _previews(pictures: Sequence[Tensor | None]) -> list[tuple[Image | str, str]]:
+    return [(shown(x), "") for x in pictures if x is not None]
+
+
+def _drained(events: queue.Queue[Event]) -> list[Event]:
+    """All events that are there, after a moment in which more may come."""
+    first = [events.get()]
+    if not isinstance(first[0], Ended):
+        time.sleep(EVERY)
+    while True:
+        try:
+            first.append(events.get_nowait())
+        except queue.Empty:
+            return first

@@ -1,0 +1,154 @@
+"""The page: settings, tabs, and the history with the recipe of every picture."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, NoReturn
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+
+import gradio as gr
+from fastapi import FastAPI
+from gradio import processing_utils
+
+from sfumato.apps.server.settings import Settings
+from sfumato.apps.studio import tabs
+from sfumato.apps.studio.desk import Desk, Wishes
+from sfumato.apps.studio.parts import Wiring, controls, quick, stage
+from sfumato.apps.studio.theme import CSS, theme
+from sfumato.errors import UsageError
+from sfumato.pictures import read_metadata
+from sfumato.recipe import parse_recipe
+from sfumato.serving import Part, Worker
+
+USER = "sfumato"  # with the API key as its password
+_LIGHT: dict[str, Any] = {
+    "show_progress": "hidden",
+    "queue": False,
+    "concurrency_limit": None,
+    "api_visibility": "private",
+}
+
+
+def mount(app: FastAPI, worker: Worker, settings: Settings) -> None:
+    """Put the page at / of the server."""
+    # Gradio would fetch pictures that a request names by their address.
+    setattr(processing_utils, "async_ssrf_protected_get", _fetch_nothing)  # noqa: B010
+    gr.mount_gradio_app(
+        app,
+        build(Desk(worker)),
+        path="/",
+        auth=None if settings.api_key is None else (USER, settings.api_key),
+        auth_message="The password is the API key.",
+        theme=theme(),
+        css=CSS,
+        footer_links=[],
+        max_file_size=settings.upload_bytes,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        show_error=True,
+    )
+
+
+async def _fetch_nothing(url: str) -> NoReturn:  # noqa: ARG001
+    raise ValueError("no address is fetched here: upload the picture")
+
+
+def build(desk: Desk) -> gr.Blocks:
+    """The page over a desk."""
+    page: gr.Blocks
+    with gr.Blocks(title="sfumato", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.HTML("<h1>sfumato</h1><p>Pictures out of noise, several meanings at a time.</p>", elem_id="head")
+        settings = controls(desk)
+        history = gr.Gallery(
+            show_label=False,
+            columns=10,
+            height="auto",
+            object_fit="contain",
+            allow_preview=False,
+            interactive=False,
+            format="png",
+            elem_id="history",
+            elem_classes="pixels",
+            buttons=[],
+            render=False,
+        )
+        wiring = Wiring(desk, settings, history)
+        with gr.Tabs():
+            with gr.Tab("Generate", id="generate"):
+                tabs.generate(desk, wiring)
+            with gr.Tab("Illusions", id="illusions"):
+                tabs.illusions(desk, wiring)
+            with gr.Tab("Edit", id="edit"):
+                pads = tabs.edit(desk, wiring)
+            with gr.Tab("Understand", id="understand"):
+                tabs.understand(desk, wiring)
+            with gr.Tab("Digits", id="digits"):
+                tabs.digits(desk, wiring)
+        with gr.Accordion("Made on this page, and how: pick a picture for its recipe", open=True):
+            history.render()  # type: ignore[no-untyped-call]
+            _recipes(desk, wiring)
+
+        def grounds(name: str) -> Any:
+            return tuple(tabs.ground(desk, name, drawn_on) for _, drawn_on in pads)
+
+        gr.on([page.load, settings.model.change], grounds, settings.model, [pad for pad, _ in pads], **_LIGHT)
+
+        def left(request: gr.Request) -> None:
+            desk.leave(request.session_hash)
+
+        page.unload(left)
+    return page
+
+
+def _recipes(desk: Desk, wiring: Wiring) -> None:
+    """The recipe of a picture: shown, loaded from a file, edited, made again, taken away."""
+    with gr.Row():
+        with gr.Column(scale=3, min_width=280):
+            recipe = gr.Code(
+                label="Recipe", language="json", lines=8, max_lines=20, wrap_lines=True, elem_id="recipe"
+            )
+        with gr.Column(scale=2, min_width=240):
+            dropped = gr.File(
+                label="Drop a picture to load its recipe",
+                file_types=[".png", ".jpg", ".jpeg", ".webp"],
+                height=170,
+                elem_id="dropped",
+            )
+            download = gr.DownloadButton("Download with its recipe", interactive=False, elem_id="download")
+    again = stage("again", "Make again")
+
+    @quick
+    def pick(event: gr.SelectData, request: gr.Request) -> Any:
+        made = desk.visitor(request.session_hash).history
+        if not 0 <= event.index < len(made):
+            return gr.skip(), gr.skip()
+        entry = made[event.index]
+        return _text(entry.recipe.plain()), gr.update(value=str(entry.path), interactive=True)
+
+    @quick
+    def load(path: str | None) -> Any:
+        if path is None:
+            return gr.skip()
+        metadata = read_metadata(path)
+        if metadata is None or not isinstance(metadata.get("recipe"), dict):
+            raise UsageError("this picture carries no recipe of sfumato")
+        return _text(parse_recipe(metadata["recipe"]).plain())
+
+    def order(wish: Wishes, values: list[Any]) -> list[Part]:  # noqa: ARG001
+        (text,) = values
+        try:
+            data = json.loads(text or "")
+        except ValueError:
+            raise UsageError("this is no recipe: pick a picture of the history, or drop one") from None
+        return [desk.again(parse_recipe(data))]
+
+    wiring.history.select(pick, outputs=[recipe, download], **_LIGHT)
+    dropped.change(load, dropped, recipe, **_LIGHT)
+    wiring.make([again.go.click], again, order, [recipe])
+
+
+def _text(recipe: dict[str, Any]) -> str:
+    return json.dumps(recipe, indent=2, ensure_ascii=False)

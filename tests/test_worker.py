@@ -280,6 +280,18 @@ def test_progress_and_previews_are_told_in_order() -> None:
     assert job.progress == 1
 
 
+def test_what_a_licence_asks_is_done_to_previews_too() -> None:
+    model, events = WatchedModel(), []
+    model.release = lambda x: x * 0 + 0.5
+    with working(model) as worker:
+        job = finished(worker.submit([part(model, "3", seed=1)], previews=9, listener=events.append))
+    seen = [e for e in events if isinstance(e, Stepped)]
+    assert len(seen) == 4
+    for x in [*job.result(), *(e.x for e in seen), *(e.x0 for e in seen)]:
+        assert x is not None
+        assert (x == 0.5).all()
+
+
 def test_a_listener_that_fails_hurts_nobody() -> None:
     def listen(event: Event) -> None:
         raise ValueError(f"deaf to {event}")

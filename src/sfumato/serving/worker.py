@@ -411,7 +411,7 @@ class Worker:
         def see(step: Step) -> None:
             x = x0 = None
             if step.index in preview_steps(job.previews, step.total):
-                x, x0 = (_shown(model.decode(state)) for state in (step.x, step.x0))
+                x, x0 = (_shown(_leaving(model, state)) for state in (step.x, step.x0))
             job.tell(Stepped(picture=index, step=step.index + 1, total=step.total, t=step.t, x=x, x0=x0))
 
         return see
@@ -488,6 +488,12 @@ class Worker:
 def preview_steps(count: int, total: int) -> set[int]:
     """At which of the steps 0 .. total - 1 there are previews: evenly spaced, none of them the last."""
     return {(total * (i + 1)) // (count + 1) for i in range(count)} if count < total else set(range(total))
+
+
+def _leaving(model: Model, state: Tensor) -> Tensor:
+    """A state as a picture that may be shown: a preview leaves as much as the picture itself."""
+    x = model.decode(state).clamp(-1, 1)
+    return x if model.release is None else model.release(x)
 
 
 def _shown(x: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from sfumato.core.views import VIEWS
 from sfumato.models.model import Model, SamplingDefaults, save_model
 from sfumato.models.networks import build_network
 from sfumato.models.pretrained import HUB
+from sfumato.models.speed import COMPILES, OFFLOADS
 from sfumato.models.registry import MODELS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
@@ -90,6 +91,7 @@ def test_names_repeat_the_tables_they_stand_for() -> None:
     assert PATHS == names.SPACINGS
     assert tuple(PRESETS) == names.PRESETS
     assert tuple(HUB) == names.HUB
+    assert (names.COMPILES, names.OFFLOADS) == (COMPILES, OFFLOADS)
     assert (names.MAX_STEPS, names.MAX_ENLARGE, names.MAX_SIDE) == (MAX_STEPS, MAX_ENLARGE, MAX_SIDE)
     assert names.complete_models("digits-") == [name for name in MODELS if name.startswith("digits-")]
 
@@ -212,6 +214,17 @@ def test_replay_tells_pixels_that_differ(run: Run) -> None:
     assert (code, "28 x 28 instead of 28 x 14" in out) == (1, True)
 
 
+def test_the_arithmetic_is_part_of_the_recipe(run: Run) -> None:
+    run("generate", "7", "-m", "MODEL", "--seed", 3, "--dtype", "bfloat16", "--out", "a.png")
+    assert read_metadata("a.png")["recipe"]["dtype"] == "bfloat16"  # type: ignore[index]
+    code, said, _ = run("replay", "a.png")  # in bfloat16, because the recipe says so
+    assert (code, "agree exactly" in said or "within one grey level" in said) == (0, True)
+    run("replay", "a.png", "--dtype", "float32", "--out", "b.png")
+    run("generate", "7", "-m", "MODEL", "--seed", 3, "--out", "c.png")
+    assert torch.equal(read_picture("b.png"), read_picture("c.png"))
+    assert not torch.equal(read_picture("a.png"), read_picture("c.png"))
+
+
 def test_replay_says_when_the_weights_are_others(run: Run, models: Path) -> None:
     run("generate", "-m", "MODEL", "--seed", 5, "--guidance", 1)
     code, _, err = run("replay", "generate.png", "--model", models / "denoiser", "--out", "new.png")
@@ -325,6 +338,8 @@ def test_denoise_writes_a_sheet_and_prints_psnr(run: Run, models: Path) -> None:
         (["generate", "7", "--solver", "euler", "--solver-option", "eta=1"], 2, "eta"),
         (["generate", "7", "--spacing", "magic"], 2, "trailing"),
         (["generate", "7", "--dtype", "float16", "--device", "cpu"], 2, "overflows"),
+        (["generate", "7", "--compile", "maybe"], 2, "auto, on, off"),
+        (["generate", "7", "--offload", "network", "--device", "cpu"], 2, "on a CPU leave it out"),
         (["generate", "7", "--negative", "1", "--guidance", "1"], 2, "needs guidance"),
         (["generate", "a rocket"], 2, "it knows 0, 1, 2"),
         (["generate", "7", "8"], 2, "unexpected extra argument"),

@@ -59,6 +59,8 @@ class Recipe(Stage):
     """
 
     version: Literal[1] = 1
+    # What the networks were computed in; in another one pictures differ by some grey levels.
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     stages: tuple[Stage, ...] = Field(default=(), max_length=8)
     strength: float = Field(default=1.0, gt=0, le=1)
     start: str | None = None  #                         sha256 of the picture that sampling starts from

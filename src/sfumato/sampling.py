@@ -185,6 +185,7 @@ def make_recipe(
                     larger, [*stages, *[StageSettings()] * (len(larger) - len(stages))], strict=True
                 )
             ],
+            "dtype": dtype_name(first),
             "strength": edit.strength,
             "start": edit.start and edit.start.sha256,
             "low": edit.low and edit.low.sha256,
@@ -306,4 +307,17 @@ def run_together(
     engine = Engine(first_of(model), {**networks, **own}, max_rows=max_rows)
     with torch.inference_mode():
         made = engine.run(*(prepare(recipe, model, given, on_step=on_step) for recipe, given in jobs))
-    return [Pictures(x.clamp(-1, 1).float().cpu(), recipe) for x, (recipe, _) in zip(made, jobs, strict=True)]
+    return [
+        Pictures(x.clamp(-1, 1).float().cpu(), as_run(recipe, model))
+        for x, (recipe, _) in zip(made, jobs, strict=True)
+    ]
+
+
+def as_run(recipe: Recipe, model: Model | Cascade) -> Recipe:
+    """The recipe as this model runs it: it states the arithmetic that was used, whatever it stated before."""
+    return recipe.model_copy(update={"dtype": dtype_name(first_of(model))})
+
+
+def dtype_name(model: Model) -> str:
+    """What a model is computed in, as recipes write it."""
+    return str(model.dtype).removeprefix("torch.")

@@ -23,7 +23,7 @@ from sfumato.core.solvers import Draw
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.base import Network
 from sfumato.models.networks import build_network
-from sfumato.models.speed import Compile, Runner
+from sfumato.models.speed import Compile, Offload, Runner, check_offload
 from sfumato.models.store import DESCRIPTION, read_folder, write_folder
 
 FORMAT = 1
@@ -133,12 +133,16 @@ class Model:
         dtype: torch.dtype = torch.float32,
         *,
         compile: Compile = "auto",
+        offload: Offload = "no",
     ) -> "Model":
         """Move the weights, in place, and choose what convolutions and products are computed in, and how.
 
         Weights and answers stay float32. compile: whether torch.compile makes the network faster, after a
-        minute or two (speed.py). float16 is refused on a CPU, and so is compiling where nothing compiles.
+        minute or two. offload: where weights wait; of pretrained models only (both in speed.py). float16 is
+        refused on a CPU, and so is what has no effect.
         """
+        if check_offload(offload, torch.device(device), compile) != "no":
+            raise UsageError(f"{self.name} keeps its weights where it computes: leave offload out")
         self._runner = Runner(self.network, device=device, dtype=dtype, compile=compile)
         return self
 

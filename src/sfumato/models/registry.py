@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sfumato.models.cascade import Cascade
     from sfumato.models.model import Model
-    from sfumato.models.speed import Compile
+    from sfumato.models.speed import Compile, Offload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,23 +51,31 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     compile: Compile = "auto",
+    offload: Offload = "no",
     offline: bool = False,
     embeddings: Sequence[str | Path] = (),
 ) -> Model:
     """A model by its short name, from a folder that training or diffusers wrote, or by its id on the hub.
 
     Computed in float32 by default. compile: whether torch.compile makes it faster, after a minute or two;
-    auto is off on a CPU, and on for long runs on a GPU (models/speed.py). A hub id is `owner/name`, with
+    auto is off on a CPU, and on for long runs on a GPU. offload: where the weights of a pretrained model wait
+    while a GPU does not need them (both in models/speed.py). A hub id is `owner/name`, with
     `@revision` where one is pinned; offline takes it from the local cache alone. embeddings: files of encoded
     prompts (`sfumato encode`), with which a large text encoder is not fetched.
 
     Raises:
-        UsageError: embeddings that are not of this model.
+        UsageError: embeddings that are not of this model; compiling or offloading that has no effect here.
         ModelUnavailableError: there is no such model, or it is gated or out of reach.
         SfumatoError: its weights are damaged, or not to be trusted.
     """
     model = _found(
-        name, device=device, dtype=dtype, compile=compile, offline=offline, encoded=bool(embeddings)
+        name,
+        device=device,
+        dtype=dtype,
+        compile=compile,
+        offload=offload,
+        offline=offline,
+        encoded=bool(embeddings),
     )
     for path in embeddings:
         model.read_embeddings(Path(path))
@@ -80,18 +88,19 @@ def _found(
     device: str | torch.device,
     dtype: torch.dtype | None,
     compile: Compile,
+    offload: Offload,
     offline: bool,
     encoded: bool,
 ) -> Model:
     """A model as `load` has it; encoded: its prompts come encoded."""
     import torch
 
-    from sfumato.models.speed import check_compile
+    from sfumato.models.speed import check_compile, check_offload
 
     dtype = dtype or torch.float32
-    check_compile(compile, torch.device(device))
+    check_offload(offload, torch.device(device), check_compile(compile, torch.device(device)))
     model = _from_folder(name, device=device, dtype=dtype, offline=offline, encoded=encoded)
-    return model.to(device, dtype, compile=compile)
+    return model.to(device, dtype, compile=compile, offload=offload)
 
 
 def _from_folder(
@@ -125,6 +134,7 @@ def load_cascade(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     compile: Compile = "auto",
+    offload: Offload = "no",
     offline: bool = False,
     embeddings: Sequence[str | Path] = (),
     one_at_a_time: bool = False,
@@ -143,7 +153,15 @@ def load_cascade(
     from sfumato.models.pretrained import HUB
 
     def found(name: str, *, encoded: bool) -> Model:
-        return _found(name, device=device, dtype=dtype, compile=compile, offline=offline, encoded=encoded)
+        return _found(
+            name,
+            device=device,
+            dtype=dtype,
+            compile=compile,
+            offload=offload,
+            offline=offline,
+            encoded=encoded,
+        )
 
     first = found(name, encoded=bool(embeddings))
     cascade = Cascade(first, *(found(stage, encoded=bool(embeddings)) for stage in stages))

@@ -28,6 +28,14 @@ from sfumato.models.packing import adapted
 Compile = Literal["auto", "on", "off"]
 COMPILES: tuple[str, ...] = get_args(Compile)
 
+# Where the weights of a pretrained model are while a GPU does not need them:
+#   no        on the GPU, once they were loaded
+#   network   the networks of a model are on the GPU in turn, the others in the CPU's memory
+#   layers    every layer comes for its part of a forward pass and goes again: for networks larger than the
+#             GPU's memory, at the price of moving all weights in every pass
+Offload = Literal["no", "network", "layers"]
+OFFLOADS: tuple[str, ...] = get_args(Offload)
+
 # Rows of a compiled forward pass; above the last one, multiples of BEYOND. At most a third is padding.
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 BEYOND = 16
@@ -43,7 +51,7 @@ class Runner:
     The network is moved to the device, in place. It stays what it is, in float32, may be saved, and, unless
     it was compiled, changed between two calls; products and convolutions are computed in `dtype`. A network
     that is `given` is the runner's own: it is held in `dtype` as a whole, and its weights are freed as they
-    are packed.
+    are packed. One that is `placed` is on its device already, or is brought there by who gives it.
 
     The road is taken at the first call; `expect` tells before how long the journey will be.
     """
@@ -56,13 +64,16 @@ class Runner:
         dtype: torch.dtype,
         compile: Compile = "auto",
         given: bool = False,
+        placed: bool = False,
     ) -> None:
         self.device, self.dtype = torch.device(device), dtype
         check_dtype(self.device, dtype)
         self._compile = check_compile(compile, self.device)
         self._given = given
-        network.to(self.device, dtype if given else None)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if not placed:
+            network.to(self.device, dtype if given else None)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network
         self._run: nn.Module | None = None
         self._expected = 0
 
@@ -169,6 +180,19 @@ def check_compile(choice: str, device: torch.device) -> Compile:
     if choice == "on" and (missing := compiler_missing(device)) is not None:
         raise UsageError(f"compile on: {missing}; use auto or off")
     return cast(Compile, choice)
+
+
+def check_offload(choice: str, device: torch.device, compile: Compile) -> Offload:
+    """The choice, if it is one and has an effect; UsageError says why not."""
+    if choice not in OFFLOADS:
+        raise UsageError(f"offload is {choice!r}; there are {', '.join(OFFLOADS)}")
+    if choice != "no" and device.type == "cpu":
+        raise UsageError(
+            f"offload {choice} moves weights between a GPU and the CPU's memory: on a CPU leave it out"
+        )
+    if choice == "layers" and compile == "on":
+        raise UsageError("offload layers does not go with compile on: moving weights cannot be compiled")
+    return cast(Offload, choice)
 
 
 def compiler_missing(device: torch.device) -> str | None:

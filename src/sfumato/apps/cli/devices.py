@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def find_device(name: str) -> torch.device:
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
     """The arithmetic of this name; auto is float32, which gives the same pictures everywhere.
 
+    bfloat16 would be nearly twice as fast where a processor computes in it, but its pictures differ by more
+    than one grey level (docs/log.md): it is never chosen unasked.
+
     Raises:
         UsageError: float16 on a CPU.
     """
@@ -51,32 +55,38 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
     return dtypes[name]
 
 
-def load_on(name: str, machine: Loading) -> Model:
-    """A model by its name or folder, on the device and in the arithmetic that were asked for."""
-    device = find_device(machine.device)
-    dtype = find_dtype(machine.dtype, device)
+def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
+    """A model by its name or folder, on the device and in the arithmetic that were asked for.
+
+    stated: the arithmetic that a recipe states, for which "auto" stands.
+    """
     from sfumato.models.registry import load
 
-    return load(
-        name, device=device, dtype=dtype, offline=machine.offline, embeddings=machine.embeddings or ()
-    )
+    return load(name, **_asked(machine, stated))
 
 
 def load_cascade_on(
-    name: str, stages: Sequence[str], machine: Loading, *, upscale: int | None = None
+    name: str, stages: Sequence[str], machine: Loading, *, upscale: int | None = None, stated: str = "auto"
 ) -> Cascade:
     """A model and the stages that make its pictures larger, one of them in memory at a time."""
-    device = find_device(machine.device)
-    dtype = find_dtype(machine.dtype, device)
     from sfumato.models.registry import load_cascade
 
-    return load_cascade(
-        name,
-        *stages,
-        upscale=upscale,
-        device=device,
-        dtype=dtype,
-        offline=machine.offline,
-        embeddings=machine.embeddings or (),
-        one_at_a_time=True,
-    )
+    return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **_asked(machine, stated))
+
+
+def _asked(machine: Loading, stated: str) -> dict[str, Any]:
+    """What the registry is told of the machine."""
+    device = find_device(machine.device)
+    dtype = find_dtype(stated if machine.dtype == "auto" else machine.dtype, device)
+    from sfumato.models.speed import computes_in
+
+    if device.type == "cpu" and not computes_in(device, dtype):
+        note("this processor emulates bfloat16, slowly: --dtype float32 makes nearly the same pictures")
+    return {
+        "device": device,
+        "dtype": dtype,
+        "compile": machine.compile,
+        "offload": machine.offload,
+        "offline": machine.offline,
+        "embeddings": machine.embeddings or (),
+    }

@@ -39,6 +39,8 @@ HUB = (
 PICKS = ("best",)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+COMPILES = ("auto", "on", "off")
+OFFLOADS = ("no", "network", "layers")
 
 MAX_SEED = 2**64 - 1
 MAX_STEPS = 10_000

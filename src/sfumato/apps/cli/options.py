@@ -259,7 +259,8 @@ class Arithmetic(Device):
     dtype: Annotated[
         str,
         Option(
-            help="Arithmetic of the network: auto (float32), float32, bfloat16 or float16 (not on a CPU).",
+            help="Arithmetic of the network: auto (that of the recipe, float32 for a new picture), float32, "
+            "bfloat16 or float16 (not on a CPU).",
             callback=checks.one_of(names.DTYPES),
             autocompletion=names.completing(names.DTYPES),
             rich_help_panel=_MACHINE,
@@ -283,8 +284,28 @@ class Fetching:
 
 @dataclass(frozen=True, kw_only=True)
 class Loading(Arithmetic, Fetching):
-    """What computes, and where weights and encoded prompts come from."""
+    """What computes and how, and where weights and encoded prompts come from."""
 
+    compile: Annotated[
+        str,
+        Option(
+            help="Compile the network: on, off or auto (off on a CPU, on for long runs on a GPU). It takes "
+            "a minute or more.",
+            callback=checks.one_of(names.COMPILES),
+            autocompletion=names.completing(names.COMPILES),
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "auto"
+    offload: Annotated[
+        str,
+        Option(
+            help="What of a pretrained model waits in the CPU's memory until a GPU needs it: no, network "
+            "(its networks in turn) or layers (for networks larger than the GPU's memory; slow).",
+            callback=checks.one_of(names.OFFLOADS),
+            autocompletion=names.completing(names.OFFLOADS),
+            rich_help_panel=_MACHINE,
+        ),
+    ] = "no"
     embeddings: Annotated[
         list[Path] | None,
         Option(

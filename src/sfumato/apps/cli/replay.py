@@ -128,9 +128,9 @@ def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine
         raise UsageError(f"{len(stages)} --stage for {len(recipe.stages)} further stages of the recipe")
     if recipe.stages:
         names = stages or [stage.model for stage in recipe.stages]
-        model: Model | Cascade = load_cascade_on(name or recipe.model, names, machine)
+        model: Model | Cascade = load_cascade_on(name or recipe.model, names, machine, stated=recipe.dtype)
     else:
-        model = load_on(name or recipe.model, machine)
+        model = load_on(name or recipe.model, machine, stated=recipe.dtype)
     models = model.models if isinstance(model, Cascade) else [model]
     for stage, loaded in zip((recipe, *recipe.stages), models, strict=True):
         if stage.weights is not None and loaded.sha256 != stage.weights:

@@ -146,6 +146,7 @@ def recipe(worker: Worker, asked: RunRecipe, settings: Settings) -> Order:
             e = model.defaults.dressed(e)
         defaults, _ = make_recipe(model, e, size=size)
         own = defaults.plain()
+        data["dtype"] = own["dtype"]  # what the networks here are computed in
         if "solver" in data:
             own["options"] = {}
         whole = parse_recipe({**own, **data, "expression": to_json(e), "size": size})

@@ -28,7 +28,7 @@ from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
 from sfumato.models.pretrained.text import Deferred, TextModel, TextNetwork, square
 from sfumato.models.pretrained.upscaling import UpscalingModel
-from sfumato.models.speed import Compile
+from sfumato.models.speed import Compile, Offload
 
 STEPS, GUIDANCE = 25, 7.5
 XL_GUIDANCE = 5.0  #                      as StableDiffusionXLPipeline has it
@@ -64,9 +64,10 @@ class LatentModel(TextModel):
         dtype: torch.dtype = torch.float32,
         *,
         compile: Compile = "auto",
+        offload: Offload = "no",
     ) -> LatentModel:
-        super().to(device, dtype, compile=compile)
-        self.vae.to(device, torch.float32, compile="off")
+        super().to(device, dtype, compile=compile, offload=offload)
+        self.vae.to(device, torch.float32, compile="off", offload=offload)
         return self
 
     def check(self, e: Expression) -> None:
@@ -198,6 +199,7 @@ def load_stable_diffusion(
         sha256=weights_digest(folder.at("unet")),
     )
     model.vae = Deferred(folder, "vae", device=device, dtype=torch.float32)
+    model.vae.berth_with(model.unet)
     model.scaling = float(vae.get("scaling_factor", 0.18215))
     model.latent = (channels, size, size)
     if isinstance(model, LatentUpscaler):

@@ -19,8 +19,9 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model, SamplingDefaults
 from sfumato.models.pretrained.embeddings import Embeddings
 from sfumato.models.pretrained.loading import Folder, check_network, load_network
+from sfumato.models.pretrained.offload import Berth, by_layers
 from sfumato.models.pretrained.unet2d import DiffusersNetwork
-from sfumato.models.speed import Compile, Runner, check_compile, check_dtype
+from sfumato.models.speed import Compile, Offload, Runner, check_compile, check_dtype, check_offload
 
 
 class Deferred:
@@ -37,6 +38,8 @@ class Deferred:
         self._load = partial(load_network, folder, component)
         self.device, self.dtype = torch.device(device), dtype
         self._compile: Compile = "auto"
+        self._offload: Offload = "no"
+        self._berth = Berth()
         self._expected = 0
         self._runner: Runner | None = None
 
@@ -50,14 +53,26 @@ class Deferred:
         return self.runner().module()
 
     def runner(self) -> Runner:
-        """What runs the network, which is brought into memory for it."""
+        """What runs the network, which is brought into memory, and to its device, for it."""
         if self._runner is None:
-            network = self._load(device=self.device, dtype=self.dtype)
+            waits = self._offload != "no"
+            network = self._load(device="cpu" if waits else self.device, dtype=self.dtype)
             self._runner = Runner(
-                network, device=self.device, dtype=self.dtype, compile=self._compile, given=True
+                by_layers(network, self.device) if self._offload == "layers" else network,
+                device=self.device,
+                dtype=self.dtype,
+                compile=self._compile,
+                given=True,
+                placed=waits,
             )
             self._runner.expect(self._expected)
+        if self._offload == "network":
+            self._berth.take(self._runner.network, self.device)
         return self._runner
+
+    def berth_with(self, other: Deferred) -> None:
+        """Be on the device in turn with another network, where networks are offloaded."""
+        self._berth = other._berth
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """What the network answers."""
@@ -69,10 +84,12 @@ class Deferred:
         dtype: torch.dtype,
         *,
         compile: Compile = "auto",
+        offload: Offload = "no",
     ) -> None:
         """Where and how it is run when it is asked next; what was in memory is loaded again for it."""
         check_dtype(device, dtype)
-        self._compile = check_compile(compile, torch.device(device))
+        check_offload(offload, torch.device(device), compile)
+        self._compile, self._offload = check_compile(compile, torch.device(device)), offload
         self.device, self.dtype = torch.device(device), dtype
         self.unload()
 
@@ -84,6 +101,8 @@ class Deferred:
 
     def unload(self) -> None:
         """Free its memory; it comes back when it is asked again."""
+        if self._runner is not None:
+            self._berth.forget(self._runner.network)
         self._runner = None
 
 
@@ -156,9 +175,10 @@ class TextModel(Model):
         dtype: torch.dtype = torch.float32,
         *,
         compile: Compile = "auto",
+        offload: Offload = "no",
     ) -> TextModel:
         """As `Model.to`; other than those of networks trained here the weights are held in dtype."""
-        self.unet.to(device, dtype, compile=compile)
+        self.unet.to(device, dtype, compile=compile, offload=offload)
         return self
 
     def expect(self, rows: int) -> None:

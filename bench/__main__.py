@@ -24,7 +24,7 @@ from bench import folders, pipelines, rows, throughput
 from sfumato.apps.cli.devices import find_device
 from sfumato.models.speed import BUCKETS, computes_in
 
-PARTS = ("pipelines", "rows", "throughput")
+PARTS = ("pipelines", "memory", "rows", "throughput")
 CONSOLE = Console(width=110)
 
 
@@ -37,26 +37,34 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument("--size", choices=("full", "toy"), default="full")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--repeats", type=int, default=5, help="rounds through the works of a table")
-    parser.add_argument("--compile", action="store_true", help="compare compiled networks as well")
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="also what torch.compile makes of diffusers (and, of rows/s, of sfumato); takes minutes",
+    )
     args = parser.parse_args(given)
     device = find_device(args.device)
     dtype = torch.bfloat16 if computes_in(device, torch.bfloat16) else torch.float32
-    parts = args.part or (PARTS if device.type == "cuda" else PARTS[:2])
+    parts = args.part or (PARTS if device.type == "cuda" else PARTS[:3])
     CONSOLE.print(
         f"torch {torch.__version__}, {_named(device)}, {str(dtype).removeprefix('torch.')}, {args.size}"
     )
     toy = args.size == "toy"
     with tempfile.TemporaryDirectory() as root:
         os.environ["SFUMATO_CACHE"] = str(Path(root, "cache"))
-        if "pipelines" in parts:
+        if parts != ["throughput"]:
             cifar = folders.cifar(Path(root, "cifar"), toy=toy)
-            title = "UNet2DModel of CIFAR-10, batch 1"
-            print_pipelines(title, cifar, args, device, dtype, steps=2 if toy else 20)
-        if "pipelines" in parts or "rows" in parts:
             deepfloyd = folders.deepfloyd(Path(root, "deepfloyd"), "toy" if toy else "m")
+            titles = {
+                "UNet2DModel of CIFAR-10": (cifar, 2 if toy else 20),
+                "DeepFloyd IF stage I, guidance 7": (deepfloyd, 2),
+            }
         if "pipelines" in parts:
-            title = "DeepFloyd IF stage I, guidance 7, batch 1"
-            print_pipelines(title, deepfloyd, args, device, dtype, steps=2)
+            for title, (network, steps) in titles.items():
+                print_pipelines(title, network, args, device, dtype, steps=steps)
+        if "memory" in parts:
+            for title, (network, _) in titles.items():
+                print_memory(title, network, device, dtype)
         if "rows" in parts:
             model = sf.load("digits", device=device)
             print_rows("digits, 20 steps, float32", model, ("6", "9"), args, steps=2 if toy else 20)
@@ -79,7 +87,7 @@ def print_pipelines(
     steps: int,
 ) -> None:
     """Every side beside ours."""
-    found = pipelines.measure(
+    found = pipelines.times(
         network,
         steps=steps,
         repeats=args.repeats,
@@ -87,21 +95,19 @@ def print_pipelines(
         dtype=dtype,
         compile=args.compile,
     )
-    table = Table(
-        f"{network.parameters / 1e6:.1f} M, {steps} steps",
-        "ms a step",
-        "to sfumato's",
-        "peak MB",
-        title=title,
-    )
-    ours = found[pipelines.OURS]
-    for name, one in found.items():
-        table.add_row(
-            name,
-            f"{one.seconds / steps * 1e3:.1f}",
-            f"{one.seconds / ours.seconds:.2f}",
-            f"{one.memory:.0f}",
-        )
+    about = f"{network.parameters / 1e6:.1f} M, batch 1, {steps} steps"
+    table = Table(about, "ms a step", "to sfumato's", title=title)
+    for name, taken in found.items():
+        ratio = taken / found[pipelines.OURS]
+        table.add_row(name, f"{taken / steps * 1e3:.1f}", f"{ratio:.2f}")
+    CONSOLE.print(table)
+
+
+def print_memory(title: str, network: folders.Network, device: torch.device, dtype: torch.dtype) -> None:
+    """Every side in a process of its own."""
+    table = Table("a process that loads it and makes a picture", "peak MB", title=title)
+    for name, peak in pipelines.memory(network, device=str(device), dtype=dtype).items():
+        table.add_row(name, f"{peak:.0f}")
     CONSOLE.print(table)
 
 

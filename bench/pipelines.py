@@ -39,7 +39,6 @@ SAME = "diffusers, same dtype and layout"
 COMPILED = "diffusers, compiled too"
 OURS = "sfumato"
 OURS_EXACT = "sfumato in float32"
-OURS_COMPILED = "sfumato, compiled"
 
 
 def sides(dtype: torch.dtype, *, compile: bool) -> dict[str, Side]:
@@ -52,7 +51,6 @@ def sides(dtype: torch.dtype, *, compile: bool) -> dict[str, Side]:
     }
     if compile:
         found[COMPILED] = Side(ours=False, dtype=dtype, compile=True)
-        found[OURS_COMPILED] = Side(ours=True, dtype=dtype, compile=True)
     return found
 
 
@@ -104,23 +102,18 @@ def _width(pipe: Any) -> int:
     return width
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """Of one side: seconds of a run, and the peak memory of a process that does it alone, in MB."""
-
-    seconds: float
-    memory: float
-
-
-def measure(
+def times(
     network: Network, *, steps: int, repeats: int, device: str, dtype: torch.dtype, compile: bool
-) -> dict[str, Found]:
-    """Every side's time, taken in turn, and memory."""
+) -> dict[str, float]:
+    """Seconds of a run by every side, taken in turn."""
     compared = sides(dtype, compile=compile)
     works = {name: work_of(side, network, steps, device) for name, side in compared.items()}
-    times = in_turn(works, repeats, torch.device(device))
-    del works
+    return in_turn(works, repeats, torch.device(device))
+
+
+def memory(network: Network, *, device: str, dtype: torch.dtype) -> dict[str, float]:
+    """The most memory, in MB, that a process has which loads the network and makes a picture by one side."""
     return {
-        name: Found(seconds=times[name], memory=peak_memory(work_of, side, network, steps, device))
-        for name, side in compared.items()
+        name: peak_memory(work_of, side, network, 2, device)
+        for name, side in sides(dtype, compile=False).items()
     }

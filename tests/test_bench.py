@@ -86,4 +86,4 @@ def test_every_table_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         assert what in out
 
 
-_PARTS = ("pipelines", "rows", "throughput")
+_PARTS = ("pipelines", "memory", "rows", "throughput")

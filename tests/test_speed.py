@@ -82,6 +82,22 @@ def test_a_packed_convolution_is_the_convolution(layer: nn.Conv2d) -> None:
 
 
 @needs_packing
+def test_weights_that_were_given_away_are_packed_again_for_other_rows() -> None:
+    layer = nn.Conv2d(37, 20, 3, padding=1).requires_grad_(False)
+    true, packed = deepcopy(layer), PackedConv2d(layer, torch.float32, given=True)
+    for rows in (1, 4, 1, 64):
+        x = torch.randn(rows, 37, 8, 8)
+        torch.testing.assert_close(answer(packed, x), answer(true, x), rtol=0, atol=1e-5)
+    packed = PackedConv2d(true, torch.float32, given=True)
+    made = []
+    for rows in (2, 2, 3):
+        answer(packed, torch.randn(rows, 37, 8, 8))
+        made.append(packed.ready._made)
+    assert made[0] is made[1]
+    assert made[1] is not made[2]
+
+
+@needs_packing
 def test_a_packed_linear_layer_is_the_linear_layer() -> None:
     layer = nn.Linear(12, 7).requires_grad_(False)
     packed = PackedLinear(layer, torch.float32, given=False)

@@ -86,16 +86,19 @@ class Ready:
         self._source: Tensor | None = source
         self._make, self._given = make, given
         self._made: Tensor | None = None
-        self._version = -1
+        self._known: tuple[object, ...] = ()
 
     def __call__(self, *how: object) -> Tensor:
-        """The parameter; `how` is what else its form depends on."""
+        """The parameter; `how` is what else its form depends on, and it is made again when that changes."""
         source = self._source
-        if source is not None and (self._made is None or _version(source) != self._version):
-            self._made, self._version = self._make(source.detach(), *how), _version(source)
+        known = (0 if self._given or source is None else _version(source), *how)
+        if self._made is None or known != self._known:
+            if source is None:
+                assert self._made is not None
+                source = self._made.to_dense()  # what was given away is had back from its packed form
+            self._made, self._known = self._make(source.detach(), *how), known
             if self._given:
                 self._source = None
-        assert self._made is not None
         return self._made
 
 
@@ -138,12 +141,13 @@ class PackedConv2d(_Layer):
 
     def _made(self, weight: Tensor, *how: object) -> Tensor:
         weight = self._cast(weight).contiguous(memory_format=torch.channels_last)
-        made: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.settings, *how)
+        (shape,) = how
+        made: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.settings, shape)
         return made
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.dtype)
-        weight = self.ready(list(x.shape))  # packed for the shape that is seen first, right for every other
+        weight = self.ready(tuple(x.shape))  # for another shape it would be right, and several times slower
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, weight, self._added(), *self.settings, "none", [], ""
         )
@@ -207,6 +211,6 @@ class TokenGroupNorm(nn.GroupNorm):
         if x.dim() != 3 or not x.mT.is_contiguous():
             return super().forward(x)
         n, c, length = x.shape
-        # (N, C, L, 1), channels last; a view would keep what strides a single row happens to have, and be copied
+        # (N, C, L, 1), channels last; a view of a single row would keep the strides it has, and be copied
         picture = x.as_strided((n, c, length, 1), (c * length, 1, c, c))
         return super().forward(picture).squeeze(3)

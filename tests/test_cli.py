@@ -20,8 +20,8 @@ from sfumato.core.views import VIEWS
 from sfumato.models.model import Model, SamplingDefaults, save_model
 from sfumato.models.networks import build_network
 from sfumato.models.pretrained import HUB
-from sfumato.models.speed import COMPILES, OFFLOADS
 from sfumato.models.registry import MODELS
+from sfumato.models.speed import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
 from sfumato.pictures.read import MAX_SIDE

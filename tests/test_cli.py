@@ -1,6 +1,7 @@
 """The command line in one process: what it writes, what it refuses, and with which exit code."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
-from sfumato.models.model import Model, SamplingDefaults, save_model
+from sfumato.models.model import Model, SamplingDefaults, model_of, save_model
 from sfumato.models.networks import build_network
 from sfumato.models.pretrained import HUB
 from sfumato.models.registry import MODELS
@@ -30,8 +31,24 @@ from sfumato.training.presets import PRESETS
 Run = Callable[..., tuple[int, str, str]]
 
 
+def asked_model(steps: int) -> Model:
+    """A small model with random weights that is asked with words."""
+    torch.manual_seed(0)
+    network = build_network("prompted", {"side": 16, "widths": (16, 32, 32), "blocks": (1, 1, 1)})
+    for parameter in network.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return model_of(
+        network,
+        name="asked",
+        schedule=Flow(),
+        prediction="flow",
+        shape=(3, 16, 16),
+        defaults=SamplingDefaults(steps=steps, guidance=2.0),
+    )
+
+
 def write_models(folder: Path) -> Path:
-    """Two small models with random weights: `digits`, which knows classes, and `denoiser`, of one level."""
+    """Small models with random weights: `digits` knows classes, `denoiser` one level, `asked` words."""
     torch.manual_seed(0)
     network = build_network("residual", {"width": 16, "deep": 32, "middle": 1, "classes": 10})
     for parameter in network.parameters():  # the new network is the zero function
@@ -55,6 +72,7 @@ def write_models(folder: Path) -> Path:
     )
     save_model(digits, folder / "digits")
     save_model(denoiser, folder / "denoiser")
+    save_model(asked_model(steps=2), folder / "asked")
     return folder
 
 
@@ -465,12 +483,17 @@ def test_evaluate_takes_digits_models_only(run: Run, models: Path) -> None:
 
 
 def test_demo_draws_everything_and_says_what_is_missing(run: Run, models: Path) -> None:
-    args = ["demo", "--out", "a/b", "--model", "MODEL"]
+    args = ["demo", "--out", "a/b", "--digits", "MODEL", "--model", models / "asked"]
     code, out, err = run(*args, "--denoiser", models / "denoiser")
     assert code == 0, err
     expected = ["digits", "anagram", "hybrid", "seven", "inpaint", "translate", "denoise"]
-    assert [line.split()[0] for line in out.splitlines()] == [f"a/b/{name}.png" for name in expected]
-    for name in expected[:-1]:
+    kinds = ("prompts", "guidance", "translate", "inpaint", "flip", "rotate_180", "hybrid")
+    expected += [f"emoji-{kind}" for kind in kinds]
+    *sheets, page = (line.split()[0] for line in out.splitlines())
+    assert sheets == [f"a/b/{name}.png" for name in expected]
+    for name in ("digits", "inpaint", "translate", *expected[7:]):
         assert "agree" in run("replay", f"a/b/{name}.png")[1], name
+    shown = re.findall('src="(.*?)"', Path(page).read_text())
+    assert {f"emoji-{kind}.png" for kind in kinds} == set(shown)
     code, _, err = run(*args, "--denoiser", "nowhere")
     assert (code, "skipped: the denoising study" in err) == (3, True)

@@ -21,6 +21,7 @@ from sfumato.errors import UsageError
 from sfumato.models.base import Network
 from sfumato.models.residual import GROUP, HEAD, ResidualBlock, TimeEmbedding
 
+SKETCH = 48  # channels of the canvas
 WORD = 384  # components of a word and of a sentence, as the text encoder has them
 
 
@@ -103,6 +104,30 @@ class Stage(nn.Module):
         return x
 
 
+class Canvas(nn.Module):
+    """What is asked for (N, E), sketched at once as a map of few channels; nothing when new.
+
+    Modulation is the same at all positions, so that by it alone a layout is learned slowly. A dense layer
+    from words to positions, as in the generator of a GAN (Radford et al. 2016), says it directly.
+    """
+
+    def __init__(self, embedding: int, side: int, widths: tuple[int, int]) -> None:
+        super().__init__()
+        self.side = side
+        self.inner = nn.Linear(embedding, embedding)
+        self.outer = nn.Linear(embedding, SKETCH * side * side)
+        self.into = nn.ModuleList(nn.Conv2d(SKETCH, width, 1) for width in widths)
+        for layer in self.into:
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, asked: Tensor) -> tuple[Tensor, Tensor]:
+        """asked (N, E) -> what is added at twice this side (N, W2, 2S, 2S) and at this side (N, W3, S, S)."""
+        drawn = self.outer(F.silu(self.inner(F.silu(asked)))).reshape(-1, SKETCH, self.side, self.side)
+        large, small = self.into
+        return F.interpolate(large(drawn), scale_factor=2.0, mode="nearest"), small(drawn)
+
+
 class PromptedUNet(Network):
     """The UNet that is asked with words.
 
@@ -144,6 +169,7 @@ class PromptedUNet(Network):
         self.sentence = nn.Sequential(nn.Linear(WORD, e), nn.SiLU(), nn.Linear(e, e))
         self.style = nn.Embedding(len(styles) + 1, e)
         nn.init.normal_(self.style.weight, std=0.02)
+        self.canvas = Canvas(e, side // 8, (quarter, eighth))
         self.stem = nn.Conv2d(4 * channels, half, 3, padding=1)
         self.before1 = Stage(half, e, blocks[0])
         self.down1 = nn.Conv2d(4 * half, quarter, 1)
@@ -175,13 +201,15 @@ class PromptedUNet(Network):
             raise UsageError("the prompted UNet is told its time: give it t")
         # unit length to unit variance: else a sentence is a whisper beside the time
         said = self.sentence(words.sentence * math.sqrt(WORD))
-        e = F.silu(self.time(t) + said + self.style(words.style))  # (N, E)
+        asked = said + self.style(words.style)  # (N, E)
+        e = F.silu(self.time(t) + asked)  # (N, E)
+        sketch2, sketch3 = self.canvas(asked)  # (N, W2, S/4, S/4), (N, W3, S/8, S/8)
         tokens = words.tokens
         hidden = ~words.mask
         one = self.before1(self.stem(F.pixel_unshuffle(x, 2)), e, tokens, hidden)  # (N, W1, S/2, S/2)
-        h = self.down1(F.pixel_unshuffle(one, 2)) + self.place1
+        h = self.down1(F.pixel_unshuffle(one, 2)) + self.place1 + sketch2
         two = self.before2(h, e, tokens, hidden)  # (N, W2, S/4, S/4)
-        h = self.down2(F.pixel_unshuffle(two, 2)) + self.place2
+        h = self.down2(F.pixel_unshuffle(two, 2)) + self.place2 + sketch3
         h = self.middle(h, e, tokens, hidden)  # (N, W3, S/8, S/8)
         h = two + F.pixel_shuffle(self.up2(h), 2)
         h = self.after2(h, e, tokens, hidden)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,11 +12,12 @@ import typer
 from typer import Option
 
 from sfumato.apps.cli import names
+from sfumato.apps.cli.demo_emoji import EmojiTour
 from sfumato.apps.cli.denoise import study, write_sheet
 from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.inputs import Inputs
 from sfumato.apps.cli.options import Loading
-from sfumato.apps.cli.progress import Bar, note, progress_bar
+from sfumato.apps.cli.progress import note, told
 from sfumato.apps.cli.sheets import lower_half, one_of_each, save_sheet, together
 from sfumato.errors import ModelUnavailableError, SfumatoError
 
@@ -39,7 +39,13 @@ def demo(
     ),
     model: Annotated[
         str,
-        Option("--model", "-m", help="Digits model that draws.", autocompletion=names.complete_models),
+        Option(
+            "--model", "-m", help="Text-to-image model of the page.", autocompletion=names.complete_models
+        ),
+    ] = "emoji",
+    digits: Annotated[
+        str,
+        Option(help="Digits model that draws.", autocompletion=names.complete_models),
     ] = "digits",
     denoiser: Annotated[
         str,
@@ -47,13 +53,13 @@ def demo(
     ] = "digits-denoise",
     seed: Annotated[int, Option(min=0, max=2**63, help="Seed of every picture.")] = 0,
 ) -> None:
-    """Draw a sheet of digits, an anagram, a hybrid, an inpainting, a translation and a denoising study."""
+    """Draw a tour of digits, then a page of pictures by prompt: edits, anagrams and hybrids of both."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SfumatoError(f"cannot make the folder {out}: {error.strerror}") from error
     start = time.monotonic()
-    tour = Tour(model=load_on(model, machine), out=out, seed=seed)
+    tour = Tour(model=load_on(digits, machine), out=out, seed=seed)
     tour.digits()
     tour.sheet("anagram.png", "6 upright, 9 turned over", tour.anagram)
     tour.sheet("hybrid.png", "3 from afar, 8 from near", tour.hybrid)
@@ -63,7 +69,9 @@ def demo(
     except ModelUnavailableError:
         note("skipped: the denoising study, its model is not here")
         raise
+    page = EmojiTour(model=load_on(model, machine), out=out, seed=seed).all()
     note(f"all in {out}, {time.monotonic() - start:.0f} s; make one again with: sfumato replay PICTURE")
+    typer.echo(page)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,12 +153,3 @@ class Tour:
             found = study(denoiser, clean, None, bar, at=LEVELS, steps=10, seed=self.seed)
             facts = {"model": denoiser.name, "picture": str(source), "at": list(LEVELS), "seed": self.seed}
             write_sheet(found, path, ENLARGE, {"denoise": facts, "version": 1})
-
-
-@contextmanager
-def told(path: Path, what: str) -> Iterator[Bar]:
-    """A bar, and in the end where the picture lies and how long it took."""
-    start = time.monotonic()
-    with progress_bar(what) as bar:
-        yield bar
-    typer.echo(f"{path}  {time.monotonic() - start:5.1f} s  {what}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -67,3 +69,12 @@ def on_terminal() -> bool:
 def note(text: str) -> None:
     """One line for the person, on stderr; stdout holds the names of what was written."""
     typer.echo(text, err=True)
+
+
+@contextmanager
+def told(path: Path, what: str) -> Iterator[Bar]:
+    """A bar, and in the end where the picture lies and how long it took."""
+    start = time.monotonic()
+    with progress_bar(what) as bar:
+        yield bar
+    typer.echo(f"{path}  {time.monotonic() - start:5.1f} s  {what}")

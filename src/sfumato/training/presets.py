@@ -262,7 +262,7 @@ _ROWS = (
         objective=Objective(
             schedule=Flow(),
             prediction="flow",
-            times=LogitNormalTimes(mean=0.8, std=1.2),  # layout is decided near t = 1
+            times=LogitNormalTimes(mean=1.4, std=1.2),  # layout is decided near t = 1
             weighting=ErrorOf(quantity="flow"),
             stratified=True,
             drop_label=0.1,

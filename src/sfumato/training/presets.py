@@ -274,7 +274,7 @@ _ROWS = (
         clip=1.0,
         ema=PowerFunction(width=0.1),
         augment=Augment(shift=2),
-        sampling=SamplingDefaults(steps=20, solver="dpm++2m", guidance=3.0),
+        sampling=SamplingDefaults(steps=20, solver="dpm++2m", guidance=5.0),
     ),
 )
 

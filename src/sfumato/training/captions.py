@@ -4,7 +4,6 @@ All captions are encoded once, before the training. Which of a picture's caption
 style is named, follows from that step's generator.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sfumato.models.prompted import Words
-from sfumato.training.data import Dataset, Forward
+from sfumato.training.data import Dataset, Forward, digest_of
 
 NAMED = 0.7  # how often a picture's style is named
 
@@ -64,10 +63,7 @@ class CaptionedDataset(Dataset):
     @cached_property
     def fingerprint(self) -> str:
         """See `Dataset.fingerprint`; of styles and captions, too."""
-        digest = hashlib.sha256(super().fingerprint.encode())
-        for tensor in (self.style, self.bank.first, self.bank.sentence):
-            digest.update(tensor.contiguous().numpy().data)
-        return digest.hexdigest()
+        return digest_of(self.style, self.bank.first, self.bank.sentence, text=super().fingerprint)
 
     def words(self, condition: Tensor) -> Words:
         """The words of conditions (B,), on their device."""

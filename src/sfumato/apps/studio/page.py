@@ -16,7 +16,7 @@ from sfumato.apps.server.settings import Settings
 from sfumato.apps.studio import tabs
 from sfumato.apps.studio.desk import Desk, Wishes
 from sfumato.apps.studio.parts import Wiring, controls, quick, stage
-from sfumato.apps.studio.theme import CSS, theme
+from sfumato.apps.studio.theme import CSS, FRAME, theme
 from sfumato.errors import UsageError
 from sfumato.pictures import read_metadata
 from sfumato.recipe import parse_recipe
@@ -43,6 +43,7 @@ def mount(app: FastAPI, worker: Worker, settings: Settings) -> None:
         auth_message="The password is the API key.",
         theme=theme(),
         css=CSS,
+        head=FRAME,
         footer_links=[],
         max_file_size=settings.upload_bytes,
         ssr_mode=False,

@@ -45,7 +45,7 @@ def controls(desk: Desk) -> Controls:
     with gr.Row(equal_height=True):
         model = gr.Dropdown(names, value=names[0], label="Model", scale=2, min_width=140)
         seed = gr.Number(7, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=2, min_width=120)
-        anew = gr.Checkbox(True, label="New seed each time", scale=2, min_width=220)
+        anew = gr.Checkbox(True, label="New seed each time", scale=2, min_width=220, elem_id="anew")
         count = gr.Slider(1, 9, value=4, step=1, label="Pictures", scale=3, min_width=160)
     with gr.Accordion("More settings", open=False), gr.Row():
         steps = gr.Slider(0, 100, value=0, step=1, label=f"Steps (0: {OWN})", min_width=160)

@@ -19,8 +19,13 @@ def theme() -> gr.themes.Base:
     ).set(block_border_width="1px", block_shadow="none")
 
 
-CSS = """
+# Gradio confines CSS to what lies within the page; the frame around that is reached from the head alone.
+FRAME = """<style>
 .gradio-container {max-width: 1180px !important; margin: 0 auto !important}
+@media (max-width: 640px) {.gradio-container .app {padding: 0.5rem !important}}
+</style>"""
+
+CSS = """
 #head h1 {margin: 0; font-weight: 650; letter-spacing: -0.02em}
 #head p {margin: 0.2rem 0 0; opacity: 0.7}
 .told {min-height: 1.6rem; font-size: 0.95rem}
@@ -37,8 +42,8 @@ CSS = """
 #recipe, #recipe * {min-width: 0}
 #inpaint-mask, #anagram-result, #hybrid-result {padding: 0}
 @media (max-width: 640px) {
-  .gradio-container, .gradio-container .app {padding: 0.5rem !important}
   #head h1 {font-size: 1.4rem}
+  #anew {flex-basis: 100%; min-width: 100%}
   .tab-wrapper, .tab-container {min-width: 0; max-width: 100%; overflow: hidden}
   .tab-wrapper:has(.overflow-dropdown:not(.hide)) {overflow: visible}
   .tab-container button {padding: 0 0.35rem !important; font-size: 0.9rem}
@@ -47,5 +52,7 @@ CSS = """
   #history .grid-container {grid-template-columns: repeat(5, minmax(0, 1fr)) !important}
   #anagram-picker .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
   #anagram-picker .caption-label {font-size: 0.6rem; padding: 0 0.2rem}
+  #digits-gallery .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
+  #digits-gallery .caption-label {display: none}
 }
 """

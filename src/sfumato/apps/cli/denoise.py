@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sfumato.models.model import Model
     from sfumato.study import Denoising
 
-EXAMPLES = {"denoise": "sfumato denoise digit.png 7 --at 0.25 --at 0.5 --at 0.75"}
+EXAMPLES = {"denoise": 'sfumato denoise apple.png "a red apple" --at 0.25 --at 0.5 --at 0.75'}
 COLUMNS = ("noised", "blur", "one step", "iterative")
 LEVELS = (0.25, 0.5, 0.75)
 
@@ -41,7 +41,7 @@ def denoise(
             help="Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub.",
             autocompletion=names.complete_models,
         ),
-    ] = "digits",
+    ] = "emoji",
     at: Annotated[
         list[float] | None,
         Option(

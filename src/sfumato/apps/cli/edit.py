@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sfumato.techniques import Edit
 
 EXAMPLES = {
-    "translate": "sfumato translate doodle.png 3 --strength 0.7",
-    "inpaint": "sfumato inpaint digit.png 8 --mask mask.png",
+    "translate": 'sfumato translate doodle.png "a panda" --strength 0.7',
+    "inpaint": 'sfumato inpaint photo.png "a sunflower" --mask mask.png',
 }
 CONVENTIONS = ("white", "alpha")
 

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from sfumato.techniques import Edit
 
 EXAMPLES = {
-    "generate": "sfumato generate 7 --count 16 --grid --enlarge 4",
-    "anagram": "sfumato anagram 6 9 --view rotate_180 --pick best --from 16",
-    "hybrid": "sfumato hybrid --far 3 --near 8",
-    "compose": "sfumato compose 3 5 --weight 0.7 --weight 0.7",
-    "panorama": "sfumato panorama 8 --width 112",
+    "generate": 'sfumato generate "a red apple" --count 16 --grid --enlarge 4',
+    "anagram": "sfumato anagram 6 9 -m digits --view rotate_180 --pick best --from 16",
+    "hybrid": 'sfumato hybrid --far "a red apple" --near "a panda"',
+    "compose": 'sfumato compose "an apple" "a red circle" --weight 0.7 --weight 0.7',
+    "panorama": 'sfumato panorama "a sunflower" --width 192',
 }
 
 

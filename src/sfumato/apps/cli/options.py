@@ -26,7 +26,7 @@ class Way:
             autocompletion=names.complete_models,
             rich_help_panel=_SAMPLING,
         ),
-    ] = "digits"
+    ] = "emoji"
     steps: Annotated[
         int | None,
         Option(

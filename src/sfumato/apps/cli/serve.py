@@ -87,6 +87,8 @@ class Load:
     ] = 30
 
 
+SHIPPED = ["emoji", "digits"]
+
 _Models = Annotated[
     list[str] | None,
     Option(
@@ -94,14 +96,14 @@ _Models = Annotated[
         "-m",
         help="Model to serve, by name, folder or hub id; repeatable, the first is the default.",
         autocompletion=names.complete_models,
-        show_default="digits",
+        show_default=" and ".join(SHIPPED),
     ),
 ]
 
 
 def serve(*, machine: Loading, address: Address, load: Load, model: _Models = None) -> None:
     """Serve the images API and recipes over HTTP, until Ctrl-C or SIGTERM."""
-    _run(machine, address, load, model or ["digits"], page=None)
+    _run(machine, address, load, model or SHIPPED, page=None)
 
 
 def studio(*, machine: Loading, address: Address, load: Load, model: _Models = None) -> None:
@@ -110,10 +112,7 @@ def studio(*, machine: Loading, address: Address, load: Load, model: _Models = N
         from sfumato.apps.studio import mount
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    from sfumato.models.registry import MODELS
-
-    shipped: list[str] = [name for name in ("emoji", "digits") if name in MODELS]
-    _run(machine, address, load, model or shipped, page=mount)
+    _run(machine, address, load, model or SHIPPED, page=mount)
 
 
 def _run(machine: Loading, address: Address, load: Load, models: list[str], *, page: Page | None) -> None:

@@ -36,7 +36,7 @@ MODELS: dict[str, Entry] = {
         folder="digits-class", summary="digits by class: the classic exercise, so far 0.8 of 20 epochs"
     ),
     "digits-denoise": Entry(
-        folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5, so far 0.2 of 5 epochs"
+        folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"
     ),
 }
 

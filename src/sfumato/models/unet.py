@@ -17,39 +17,51 @@ from sfumato.models.base import Network
 SIDE = 28  # two halvings and a 7x7 average pool leave exactly one pixel
 
 
+class GELU(nn.GELU):
+    """The exact GELU; (N, C, H, W) that lies channels-last is shown to oneDNN as the rows it lies in.
+
+    PyTorch has oneDNN's kernel for contiguous tensors alone, and a slower one for all others (docs/log.md).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+            return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return super().forward(x)
+
+
 class Conv(nn.Sequential):
     """3x3 convolution that keeps the size: (N, I, H, W) -> (N, O, H, W)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), nn.GELU())
+        super().__init__(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), GELU())
 
 
 class DownConv(nn.Sequential):
     """3x3 convolution that halves the size: (N, I, H, W) -> (N, O, H/2, W/2)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.GELU())
+        super().__init__(nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), GELU())
 
 
 class UpConv(nn.Sequential):
     """4x4 transposed convolution that doubles the size: (N, I, H, W) -> (N, O, 2H, 2W)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), nn.GELU())
+        super().__init__(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.BatchNorm2d(outputs), GELU())
 
 
 class Flatten(nn.Sequential):
     """Average over 7x7: (N, C, 7, 7) -> (N, C, 1, 1)."""
 
     def __init__(self) -> None:
-        super().__init__(nn.AvgPool2d(7), nn.GELU())
+        super().__init__(nn.AvgPool2d(7), GELU())
 
 
 class Unflatten(nn.Sequential):
     """7x7 transposed convolution: (N, C, 1, 1) -> (N, C, 7, 7)."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__(nn.ConvTranspose2d(channels, channels, 7, 7, 0), nn.BatchNorm2d(channels), nn.GELU())
+        super().__init__(nn.ConvTranspose2d(channels, channels, 7, 7, 0), nn.BatchNorm2d(channels), GELU())
 
 
 class ConvBlock(nn.Sequential):
@@ -77,7 +89,7 @@ class FCBlock(nn.Sequential):
     """Two fully connected layers: (N, I) -> (N, O)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.Linear(inputs, outputs), nn.GELU(), nn.Linear(outputs, outputs))
+        super().__init__(nn.Linear(inputs, outputs), GELU(), nn.Linear(outputs, outputs))
 
 
 class ClassicUNet(Network):

@@ -40,7 +40,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="also what torch.compile makes of diffusers (and, of rows/s, of sfumato); takes minutes",
+        help="also what torch.compile makes of both; takes minutes",
     )
     args = parser.parse_args(given)
     device = find_device(args.device)

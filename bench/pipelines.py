@@ -38,6 +38,7 @@ INSTALLED = "diffusers as installed"
 SAME = "diffusers, same dtype and layout"
 COMPILED = "diffusers, compiled too"
 OURS = "sfumato"
+OURS_COMPILED = "sfumato, compiled"
 OURS_EXACT = "sfumato in float32"
 
 
@@ -51,6 +52,7 @@ def sides(dtype: torch.dtype, *, compile: bool) -> dict[str, Side]:
     }
     if compile:
         found[COMPILED] = Side(ours=False, dtype=dtype, compile=True)
+        found[OURS_COMPILED] = Side(ours=True, dtype=dtype, compile=True)
     return found
 
 

@@ -152,13 +152,17 @@ class BetaTable(Schedule):
         # sigma^2 / alpha^2 = 1 / alpha^2 - 1, by logarithms: no cancellation at small betas
         return torch.expm1(-torch.log1p(-self.betas).cumsum(0)).sqrt()
 
+    @cached_property
+    def _log_ratios(self) -> Tensor:
+        return self.ratios.log()
+
     def _alpha_sigma(self, t: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
         place = t * self.timesteps - 1  # fractional index of an entry, -1 at data
         nearest = place.round()
         place = torch.where((place - nearest).abs() <= tolerance * self.timesteps, nearest, place)
         low = place.floor().clamp(0, self.timesteps - 2).long()
         weight = (place - low).clamp(min=0)
-        ends = self.ratios.log()
+        ends = self._log_ratios
         between = torch.exp((1 - weight) * ends[low] + weight * ends[low + 1])
         ratio = torch.where(place < 0, (place + 1) * self.ratios[0], between)
         alpha = torch.rsqrt(1 + ratio**2)
@@ -170,7 +174,7 @@ class BetaTable(Schedule):
             raise UsageError(f"sigma / alpha of this table ends at {last:.6g}: {ratio:.6g} is beyond it")
         if ratio <= first:
             return ratio / first / T
-        ends = self.ratios.log()
+        ends = self._log_ratios
         wanted = min(math.log(ratio), ends[-1].item())
         low = min(int(torch.searchsorted(ends, wanted, right=True)) - 1, T - 2)
         below, above = ends[low].item(), ends[low + 1].item()

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sfumato.models.spared import GELU, OF_PROMPTS, Remembered, without_division
+
 _OPERATORS = (
     "_reorder_convolution_weight",
     "_convolution_pointwise",
@@ -37,8 +39,9 @@ def can_pack(dtype: torch.dtype) -> bool:
 def adapted(network: nn.Module, device: torch.device, dtype: torch.dtype, *, given: bool) -> nn.Module:
     """The network with its layers made ready for an arithmetic.
 
-    A network that is `given` is changed in place and its weights are freed as they are packed. Of another one
-    this is a second network on the same weights, which follows when they are changed.
+    A network that is `given` is changed in place and its weights, which stay what they are, are freed as they
+    are packed. Of another one this is a second network on the same weights, which follows when they are
+    changed.
     """
     packs = device.type == "cpu" and can_pack(dtype)
     if given and not packs:
@@ -51,6 +54,8 @@ def adapted(network: nn.Module, device: torch.device, dtype: torch.dtype, *, giv
             return PackedLinear(layer, dtype, given=given) if packs else CastLinear(layer, dtype)
         if type(layer) is nn.GroupNorm and name == ATTENTION_NORM and packs:
             return TokenGroupNorm(layer)
+        if type(layer) is nn.GELU and layer.approximate == "none" and packs:
+            return GELU()
         return None
 
     if not packs and dtype is torch.float32:
@@ -69,13 +74,15 @@ def _replaced(
     """The module with its layers replaced; layers that are one stay one."""
     if module not in done:
         own = ready(name, module)
-        done[module] = own or (module if in_place else copy(module))
+        made = own or (module if in_place else copy(module))
         if own is None:
             children = {
                 name: child and _replaced(name, child, ready, in_place=in_place, done=done)
                 for name, child in module._modules.items()
             }
-            done[module].__dict__["_modules"] = children
+            made.__dict__["_modules"] = children
+            without_division(made)
+        done[module] = Remembered(made) if in_place and name in OF_PROMPTS else made
     return done[module]
 
 

@@ -35,9 +35,7 @@ MODELS: dict[str, Entry] = {
     "digits-class": Entry(
         folder="digits-class", summary="digits by class: the classic exercise, so far 0.8 of 20 epochs"
     ),
-    "digits-denoise": Entry(
-        folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"
-    ),
+    "digits-denoise": Entry(folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"),
 }
 
 

@@ -13,20 +13,9 @@ from torch import Tensor, nn
 
 from sfumato.errors import UsageError
 from sfumato.models.base import Network
+from sfumato.models.spared import GELU
 
 SIDE = 28  # two halvings and a 7x7 average pool leave exactly one pixel
-
-
-class GELU(nn.GELU):
-    """The exact GELU; (N, C, H, W) that lies channels-last is shown to oneDNN as the rows it lies in.
-
-    PyTorch has oneDNN's kernel for contiguous tensors alone, and a slower one for all others (docs/log.md).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
-            return F.gelu(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return super().forward(x)
 
 
 class Conv(nn.Sequential):

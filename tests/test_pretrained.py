@@ -420,6 +420,7 @@ def test_stages_refuse_what_they_cannot_do(stages: list[Path]) -> None:
         (two, "a cat", "makes pictures larger: give it one"),
         (two, sf.upscale(low_picture(), sf.crops("a cat")), "crops do not go with upscaling"),
         (two, sf.upscale(low_picture()[:, :1], "a cat"), "of 3 channels, not 1"),
+        (two, sf.upscale(low_picture()[..., 1:], "a cat"), "give a square one that is smaller"),
         (one, sf.upscale(low_picture(), "a cat"), "does not make them larger"),
         (one, sf.label(3), "knows no classes such as 3"),
     ):

@@ -123,6 +123,51 @@ def test_upscaling_without_stages_is_refused(run: Run, stages: list[Path]) -> No
         assert (code, message in err) == (2, True), err
 
 
+# -- a picture made larger
+
+
+def small(side: int, name: str = "small.png") -> str:
+    save_picture(torch.linspace(-1, 1, 3 * side * side).reshape(3, side, side), Path(name))
+    return name
+
+
+def test_a_picture_is_made_larger_and_again(run: Run, stages: list[Path]) -> None:
+    words = ["upscale", small(16), "a cat", "--model", stages[1], "--steps", 2, "--seed", 7]
+    code, out, err = run(*words)
+    assert (code, out) == (0, "upscale.png\n"), err
+    made = read_picture(Path("upscale.png"))
+    assert made.shape[-2:] == (32, 32)
+    metadata = read_metadata(Path("upscale.png"))
+    assert metadata is not None
+    own = metadata["recipe"]["low_t"]
+    code, out, _ = run("replay", "upscale.png")
+    assert (code, "the pixels agree exactly" in out) == (0, True)
+    assert run(*words, "--noise", 0.9, "--out", "noised.png")[0] == 0
+    metadata = read_metadata(Path("noised.png"))
+    assert metadata is not None
+    assert metadata["recipe"]["low_t"] == 0.9 != own
+    assert not read_picture(Path("noised.png")).equal(made)
+
+
+@pytest.mark.parametrize(
+    ("how", "words", "message"),
+    [
+        ((0, 16), [], "makes pictures of its own, it does not make them larger"),
+        ((1, 16), ["--noise", 0], "0.0 is not above 0 and at most 1"),
+        ((1, 16), ["--stage-steps", 2], "need --upscale or --stage"),
+        ((1, 32), [], "the picture has 32 x 32 pixels and"),
+    ],
+)
+def test_bad_upscaling_is_refused(
+    run: Run, stages: list[Path], how: tuple[int, int], words: list[object], message: str
+) -> None:
+    model, side = how
+    code, out, err = run("upscale", small(side), "a cat", "--model", stages[model], *words)
+    assert (code, out, files()) == (2, "", {"small.png"}), err
+    assert message in err
+    assert err.count("\n") == 1
+
+
 # -- latents
 
 
@@ -158,7 +203,7 @@ def test_pixels_are_refused_on_latents_unless_asked_for(run: Run, latent: Path) 
     code, _, err = run("hybrid", "--far", "a", "--near", "b", "--model", latent)
     assert (code, "ask for in_pixels" in err, files()) == (2, True, set())
     code, _, err = run("hybrid", "--far", 3, "--near", 8, "--in-pixels")
-    assert (code, "digits works on pixels already" in err, files()) == (2, True, set())
+    assert (code, "emoji works on pixels already" in err, files()) == (2, True, set())
 
 
 # -- encoded prompts
@@ -206,7 +251,7 @@ def test_prompts_are_encoded_here_and_drawn_there(
         (["encode", "in.txt", "--out", "no/x.safetensors"], b"a", (1, "there is no folder")),
         (["encode", "in.txt", "--model", "digits"], b"a", (2, "so it makes none")),
         (["encode", "in.txt", "--model", "nowhere"], b"a", (3, "no model 'nowhere'")),
-        (["generate", "7", "--embeddings", "in.txt"], b"a", (2, "digits takes no encoded prompts")),
+        (["generate", "7", "--embeddings", "in.txt"], b"a", (2, "emoji takes no encoded prompts")),
         (
             ["generate", "a", "--model", "MODEL", "--embeddings", "in.txt"],
             b"a",

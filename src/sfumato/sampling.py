@@ -214,7 +214,14 @@ def _chosen(
             "larger: load_cascade(name, stage)"
         )
     if edit.low is not None and isinstance(model, UpscalingModel):
-        return model.fitting(edit.low.tensor.shape[-1]), ()
+        height, width = edit.low.tensor.shape[-2:]
+        larger = model.fitting(width)
+        if height != width or width >= larger.shape[2]:
+            raise UsageError(
+                f"the picture has {width} x {height} pixels and {model.name} makes {larger.shape[2]} x "
+                f"{larger.shape[1]}: give a square one that is smaller"
+            )
+        return larger, ()
     return model, ()
 
 

@@ -45,6 +45,7 @@ COMMANDS: tuple[tuple[Command, str], ...] = (
     (fuse.panorama, DRAW),
     (edit.translate, CHANGE),
     (edit.inpaint, CHANGE),
+    (edit.upscale, CHANGE),
     (denoise.denoise, CHANGE),
     (replay.replay, AGAIN),
     (replay.run, AGAIN),

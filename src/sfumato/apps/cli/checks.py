@@ -45,9 +45,9 @@ def all_finite(values: list[float] | None) -> list[float] | None:
     return values
 
 
-def share(value: float) -> float:
-    """Above 0, at most 1."""
-    if not 0 < value <= 1:
+def share(value: float | None) -> float | None:
+    """Above 0, at most 1, if it is given."""
+    if value is not None and not 0 < value <= 1:
         raise typer.BadParameter(f"{value} is not above 0 and at most 1")
     return value
 

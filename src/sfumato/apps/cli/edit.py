@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "translate": 'sfumato translate doodle.png "a panda" --strength 0.7',
     "inpaint": 'sfumato inpaint photo.png "a sunflower" --mask mask.png',
+    "upscale": 'sfumato upscale small.png "a red panda" -m deepfloyd-2',
 }
 CONVENTIONS = ("white", "alpha")
 
@@ -104,3 +105,33 @@ def inpaint(
         return inpaint(known, region, prompt, strength=strength, jump=jump, repeats=repeats)
 
     make("inpaint", sampling, output, machine, build)
+
+
+def upscale(
+    *,
+    sampling: Sampling,
+    output: Output,
+    machine: Machine,
+    picture: Annotated[Path, Argument(help="Picture of the size that the model makes larger.")],
+    prompt: Annotated[str, Argument(help="What it shows.")],
+    noise: Annotated[
+        float | None,
+        Option(
+            help="How far the picture is noised first, above 0 to 1: more lets the model change more. The "
+            "model's own by default.",
+            callback=checks.share,
+            metavar="SHARE",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Make a picture larger, by a stage of a cascade or another model that does that."""
+
+    def build(model: Model, inputs: Inputs) -> Edit:
+        from sfumato.models.pretrained.upscaling import upscaler
+        from sfumato.techniques import upscale
+
+        upscaler(model)  # refuses one that is no upscaler before the picture is read
+        return upscale(inputs.small(picture), prompt)
+
+    make("upscale", sampling, output, machine, build, low_t=noise)

@@ -43,6 +43,15 @@ class Inputs:
         self.files[Content(x).sha256] = InputFile(file=str(path))
         return x
 
+    def small(self, path: Path) -> Tensor:
+        """The picture as large as it is, for a model that makes it larger, (1, C, h, w) in [-1, 1]."""
+        from sfumato.core.content import Content
+        from sfumato.recipe import InputFile
+
+        x = _picture(path, None, self.channels)
+        self.files[Content(x).sha256] = InputFile(file=str(path))
+        return x
+
     def mask(self, path: Path, convention: Convention, *, of: Path) -> Mask:
         """The mask of the picture `of`, fitted as it was; UsageError if it is none."""
         from sfumato.pictures import picture_size

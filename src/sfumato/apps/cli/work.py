@@ -45,8 +45,12 @@ def make(
     build: Build,
     *,
     picking: Picking | None = None,
+    low_t: float | None = None,
 ) -> None:
-    """Make the pictures of one command, all of them or the best of many."""
+    """Make the pictures of one command, all of them or the best of many.
+
+    low_t: how far a picture that is made larger is noised; None is the model's own.
+    """
     choice = None if picking is None else choose(picking, sampling, output)
     places = check_places(command, output, sampling.recipe_out)
     options = solver_options(sampling.solver_option)
@@ -68,6 +72,7 @@ def make(
         spacing=sampling.spacing,
         guidance=sampling.guidance,
         in_pixels=sampling.in_pixels,
+        low_t=low_t,
         stages=stage_settings(sampling),
         files=inputs.files,
     )

@@ -117,8 +117,8 @@ def train(
 def keep_memory() -> bool:
     """Let glibc keep the memory that this process frees; whether it does. Elsewhere nothing happens.
 
-    Every step takes and frees the same large tensors. By itself glibc gives each of them back to the system, and
-    the next one comes zeroed, page by page: a fifth of a step of `digits-denoise` (docs/log.md).
+    Every step takes and frees the same large tensors. By itself glibc gives each of them back to the system,
+    and the next one comes zeroed, page by page: a fifth of a step of `digits-denoise` (docs/log.md).
     """
     import ctypes
 

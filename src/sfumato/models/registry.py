@@ -33,7 +33,7 @@ MODELS: dict[str, Entry] = {
     "emoji": Entry(folder="emoji", summary="text to image, 64 x 64: emoji in four styles, free English text"),
     "digits": Entry(folder="digits", summary="handwritten digits by class, 28 x 28: the modern preset"),
     "digits-class": Entry(
-        folder="digits-class", summary="digits by class: the classic exercise, so far 0.8 of 20 epochs"
+        folder="digits-class", summary="digits by class: the classic exercise, guidance 5, DDPM in 300 steps"
     ),
     "digits-denoise": Entry(folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"),
 }

@@ -202,9 +202,21 @@ def test_a_model_draws_the_classes_that_are_asked_for_in_order():
     torch.testing.assert_close(pictures, model.network.pictures[labels].detach(), rtol=0, atol=1e-5)
 
 
-def test_a_model_without_ten_classes_is_refused():
-    with pytest.raises(UsageError, match="ideal draws no digits on demand: its classes are not 0 to 9"):
-        sampled(ideal(None))
+def test_a_model_without_classes_is_judged_by_its_pictures_alone():
+    model = ideal(None)
+    pictures = sampled(model)(load_judge().labels(12), 0)
+    known = model.network.pictures.detach()
+    assert (pictures[:, None] - known[None]).flatten(2).abs().amax(2).amin(
+        1
+    ).max() < 1e-4  # each is one of them
+    report = evaluate(real_digits, count=SMALLEST, asked=False)
+    assert report.accuracy is None
+    assert report.fid == evaluate(real_digits, count=SMALLEST).fid
+
+
+def test_a_model_of_other_classes_is_refused():
+    with pytest.raises(UsageError, match="ideal draws no digits: its classes are not 0 to 9"):
+        sampled(ideal(3))
 
 
 def test_bad_evaluations_are_refused():

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sfumato.core.expression import label
+from sfumato.core.expression import label, unconditional
 from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
@@ -45,13 +45,13 @@ class Yardstick:
 class DigitReport:
     """What a set of generated digits scores.
 
-    accuracy          the share that the classifier reads as the class that was asked for
+    accuracy          the share that the classifier reads as the class that was asked for; None if none was
     fid               Frechet distance to the training digits on the classifier's features, at this count
     seconds_per_100   wall-clock time of the drawing
     """
 
     count: int
-    accuracy: float
+    accuracy: float | None
     fid: float
     seconds_per_100: float
     yardstick: Yardstick
@@ -128,19 +128,20 @@ def sampled(
     max_rows: int = MAX_ROWS,
     on_progress: Callable[[float, int], None] | None = None,
 ) -> Draw:
-    """Draws from a model that knows the digits as classes; what is left out is the model's default.
+    """Draws from a model of digits, of each class if it knows them; what is left out is the model's default.
 
     Picture i has the noise of seed + i, whatever its class. on_progress hears (digits done, digits in all).
 
     Raises:
-        UsageError: the model's classes are not the ten digits.
+        UsageError: the model's classes are not the ten digits, or it has none and draws no such pictures.
     """
-    if model.class_names != DIGITS:
-        raise UsageError(f"{model.name} draws no digits on demand: its classes are not 0 to 9")
+    if model.class_names != DIGITS and (model.class_names or model.shape != (1, 28, 28)):
+        raise UsageError(f"{model.name} draws no digits: its classes are not 0 to 9")
 
     def draw(labels: Tensor, seed: int) -> Tensor:
         pictures = torch.empty(len(labels), *model.shape)
-        for start, stop in _runs(labels):
+        stretches = _runs(labels) if model.class_names else [(0, len(labels))]
+        for start, stop in stretches:
 
             def on_step(step: Step, start: int = start, stop: int = stop) -> None:
                 if on_progress is not None:
@@ -148,7 +149,7 @@ def sampled(
 
             made = sample(
                 model,
-                label(int(labels[start])),
+                label(int(labels[start])) if model.class_names else unconditional(),
                 seed=(seed + start) % 2**64,
                 count=stop - start,
                 steps=steps,
@@ -172,13 +173,14 @@ def _runs(labels: Tensor) -> list[tuple[int, int]]:
     return list(pairwise([0, *stops]))
 
 
-def evaluate(draw: Draw, *, count: int = 1000, seed: int = 0) -> DigitReport:
+def evaluate(draw: Draw, *, count: int = 1000, seed: int = 0, asked: bool = True) -> DigitReport:
     """Draw `count` digits and judge them.
 
     Args:
         draw: makes the pictures: `sampled(model)`, or a function as the top of this file describes.
         count: one of the counts that have a yardstick (an FID means nothing without one of the same count).
         seed: handed to `draw`.
+        asked: whether `draw` gives the classes that it is asked for; else only the FID is judged.
 
     Raises:
         UsageError: a count without a yardstick, or pictures of another shape than was asked for.
@@ -197,7 +199,7 @@ def evaluate(draw: Draw, *, count: int = 1000, seed: int = 0) -> DigitReport:
     features, read = judge.read(pictures)
     return DigitReport(
         count=count,
-        accuracy=(read == labels).double().mean().item(),
+        accuracy=(read == labels).double().mean().item() if asked else None,
         fid=frechet_distance(Gaussian.of(features), judge.reference),
         seconds_per_100=seconds / count * 100,
         yardstick=judge.yardsticks[count],

@@ -70,7 +70,8 @@ def evaluate(
             bar.hide()
             print_emoji(model.name, found)
         else:
-            report = digits.evaluate(drawing(digits.sampled), count=count or DIGITS, seed=seed)
+            asked = bool(model.class_names)
+            report = digits.evaluate(drawing(digits.sampled), count=count or DIGITS, seed=seed, asked=asked)
             bar.hide()
             print_digits(model.name, report)
 
@@ -78,10 +79,11 @@ def evaluate(
 def print_digits(name: str, report: DigitReport) -> None:
     """The model beside real digits."""
     real = report.yardstick
+    accuracy = "-" if report.accuracy is None else f"{report.accuracy:.2%}"
     _print(
         f"{report.count} digits; FID on the features of sfumato's digit classifier",
         ("", "accuracy", "FID", "s / 100"),
-        (name, f"{report.accuracy:.2%}", f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}"),
+        (name, accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}"),
         ("real test digits", f"{real.accuracy:.2%}", f"{real.fid:.2f}", "-"),
     )
 

@@ -341,7 +341,7 @@ def _judged(desk: Desk) -> Iterator[Block]:
     from sfumato.evaluation.digits import evaluate, sampled
 
     rows = []
-    for name in ("digits-class", MODERN):
+    for name in ("digits-time", "digits-class", MODERN):
         trained = desk.trainings.find(
             name, (5, 20) if name != MODERN else (1, PRESETS[MODERN].epochs), desk.show
         )
@@ -354,10 +354,9 @@ def _judged(desk: Desk) -> Iterator[Block]:
             steps=None if modern else FAST_STEPS,
             on_progress=desk.show,
         )
-        report = evaluate(draw, count=JUDGED, seed=SEED)
-        rows.append(
-            (f"`{name}`", f"{report.accuracy:.2%}", f"{report.fid:.2f}", f"{report.seconds_per_100:.1f}")
-        )
+        report = evaluate(draw, count=JUDGED, seed=SEED, asked=bool(trained.model.class_names))
+        accuracy = "–" if report.accuracy is None else f"{report.accuracy:.2%}"
+        rows.append((f"`{name}`", accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.1f}"))
         real = ("real test digits", f"{report.yardstick.accuracy:.2%}", f"{report.yardstick.fid:.2f}", "–")
     yield Table(
         title=f"Measured now, on {JUDGED} digits of each",

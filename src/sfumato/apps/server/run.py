@@ -59,6 +59,7 @@ def _listen(settings: Settings) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen(CONNECTIONS)  # who connects from now on waits until the server takes it
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SfumatoError(

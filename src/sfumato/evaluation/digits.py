@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sfumato.core.expression import label, unconditional
 from sfumato.core.sampler import Step
+from sfumato.core.schedule import FixedSigma
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
@@ -133,8 +134,11 @@ def sampled(
     Picture i has the noise of seed + i, whatever its class. on_progress hears (digits done, digits in all).
 
     Raises:
-        UsageError: the model's classes are not the ten digits, or it has none and draws no such pictures.
+        UsageError: the model's classes are not the ten digits, or it has none and draws no such pictures, or
+            it knows one level of noise alone.
     """
+    if isinstance(model.schedule, FixedSigma):
+        raise UsageError(f"{model.name} draws no digits: it takes one level of noise away")
     if model.class_names != DIGITS and (model.class_names or model.shape != (1, 28, 28)):
         raise UsageError(f"{model.name} draws no digits: its classes are not 0 to 9")
 

@@ -35,6 +35,9 @@ MODELS: dict[str, Entry] = {
     "digits-class": Entry(
         folder="digits-class", summary="digits by class: the classic exercise, guidance 5, DDPM in 300 steps"
     ),
+    "digits-time": Entry(
+        folder="digits-time", summary="digits of any class: the classic exercise, DDPM in 300 steps"
+    ),
     "digits-denoise": Entry(folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"),
 }
 

@@ -16,6 +16,7 @@ import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, cast, get_args
 
@@ -94,7 +95,7 @@ class Runner:
         if self._run is None:
             if self.compiled:
                 self._compile = "on"
-                self._run = _compiled(self.network, self.device)
+                self._run = _compiled(self._held(), self.device)
             else:
                 self._compile = "off"
                 self._run = adapted(self.network, self.device, self.dtype, given=self._given)
@@ -116,6 +117,15 @@ class Runner:
                 answer = run(*args, **named)
         copy = self.device.type == "cuda"  # a CUDA graph writes its next answer over this one
         return on_tensors(answer, lambda x: x[:rows].clone() if copy else x[:rows])
+
+    def _held(self) -> nn.Module:
+        """The network with its weights in the arithmetic.
+
+        A compiler makes float32 of all that is normalised by weights in float32, and of what it is added to.
+        """
+        if self._given or self.dtype is torch.float32:
+            return self.network
+        return deepcopy(self.network).to(self.dtype)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """Pictures channels-last, and, for a network that is held in its dtype, all but times in that."""

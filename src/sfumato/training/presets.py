@@ -170,7 +170,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _classic(name: str, summary: str, *, classes: int | None, guidance: float) -> Preset:
+def _classic(
+    name: str, summary: str, *, classes: int | None, guidance: float, measured: Mapping[str, float | str]
+) -> Preset:
     """The two time-conditional networks of the exercise differ in the class alone."""
     return Preset(
         name=name,
@@ -191,6 +193,7 @@ def _classic(name: str, summary: str, *, classes: int | None, guidance: float) -
         sampling=SamplingDefaults(
             steps=300, solver="ddpm", guidance=guidance, options={"variance": "fixed_large"}
         ),
+        measured=measured,
     )
 
 
@@ -211,18 +214,35 @@ _ROWS = (
         epochs=5,
         learning_rate=LearningRate(peak=1e-4),
         sampling=SamplingDefaults(steps=1, solver="ddim"),
+        measured={
+            "mean square error of 1000 test digits at sigma 0.5": 0.0078,
+            "training": "64 min on one AMX core",
+        },
     ),
     _classic(
         "digits-time",
         "the exercise's time-conditional UNet: digits of any class",
         classes=None,
         guidance=1.0,
+        measured={
+            "FID at 1000": 53.3,
+            "FID of real digits at 1000": 1.13,
+            "sampled by": "DPM-Solver++ (2M), 20 steps",
+            "training": "26 min on one AMX core and 48 on two",
+        },
     ),
     _classic(
         "digits-class",
         "the exercise's class-conditional UNet: the digit that is asked for",
         classes=10,
         guidance=5.0,
+        measured={
+            "accuracy at 1000": 1.0,
+            "FID at 1000": 8.74,
+            "FID of real digits at 1000": 1.13,
+            "sampled by": "DPM-Solver++ (2M), 20 steps",
+            "training": "95 min on one AMX core",
+        },
     ),
     Preset(
         name="digits",

@@ -159,7 +159,7 @@ def _command(model: str, recipe: Path | None, quick: bool, dtype: str, out: Path
 def _trainer(machine: Loading) -> Train:
     """How a preset is trained for the report: as `sfumato train` does, going on where it was."""
     from sfumato.apps.cli.app import Stopped
-    from sfumato.apps.cli.train import PRECISIONS, draw_samples, training_device
+    from sfumato.apps.cli.train import PRECISIONS, draw_samples, keep_memory, training_device
     from sfumato.training.checkpoint import complete_checkpoints
     from sfumato.training.loop import train
     from sfumato.training.presets import PRESETS
@@ -167,6 +167,8 @@ def _trainer(machine: Loading) -> Train:
 
     if machine.dtype not in PRECISIONS:
         raise UsageError(f"training in {machine.dtype} is not offered: use bfloat16 or float32")
+
+    keep_memory()
 
     def trained(preset: str, run: Path, epochs: Sheets, show: Show) -> Path:
         steps = train(

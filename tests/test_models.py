@@ -14,6 +14,7 @@ from sfumato.models.base import Network
 from sfumato.models.model import DIGIT_WORDS, Model, SamplingDefaults, load_model, save_model
 from sfumato.models.networks import NETWORKS, build_network
 from sfumato.models.residual import ResidualUNet
+from sfumato.models.spared import GELU
 from sfumato.models.store import read_folder
 from sfumato.models.unet import ClassicUNet, DownConv, FCBlock, Flatten, UpConv, one_hot
 
@@ -108,8 +109,8 @@ def test_the_classic_unet_has_the_layers_of_the_exercise():
     wide = network.unflatten[0]
     assert (wide.kernel_size, wide.stride, wide.padding) == ((7, 7), (7, 7), (0, 0))
     for block in (network.stem[0], halving, doubling, network.unflatten):
-        assert [type(layer) for layer in block][1:] == [nn.BatchNorm2d, nn.GELU]
-    assert [type(layer) for layer in FCBlock(1, 4)] == [nn.Linear, nn.GELU, nn.Linear]
+        assert [type(layer) for layer in block][1:] == [nn.BatchNorm2d, GELU]
+    assert [type(layer) for layer in FCBlock(1, 4)] == [nn.Linear, GELU, nn.Linear]
     x = noise(2, 3, 7, 7)
     torch.testing.assert_close(Flatten()(x), nn.functional.gelu(x.mean((2, 3), keepdim=True)))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,17 +155,7 @@ def load_cascade(
     from sfumato.models.cascade import Cascade
     from sfumato.models.pretrained import HUB
 
-    def found(name: str, *, encoded: bool) -> Model:
-        return _found(
-            name,
-            device=device,
-            dtype=dtype,
-            compile=compile,
-            offload=offload,
-            offline=offline,
-            encoded=encoded,
-        )
-
+    found = partial(_found, device=device, dtype=dtype, compile=compile, offload=offload, offline=offline)
     first = found(name, encoded=bool(embeddings))
     cascade = Cascade(first, *(found(stage, encoded=bool(embeddings)) for stage in stages))
     published = HUB[name].larger if name in HUB and not stages else None

@@ -32,23 +32,22 @@ class Inputs:
 
     def picture(self, path: Path) -> Tensor:
         """The picture at the model's size and channels, (1, C, H, W) in [-1, 1]; UsageError if it is none."""
-        from sfumato.core.content import Content
         from sfumato.pictures import picture_size
-        from sfumato.recipe import InputFile
 
         own = picture_size(path)
         if own != self.size:
             note(f"{path} is {own[1]} x {own[0]}: cropped and resized to {self.size[1]} x {self.size[0]}")
-        x = _picture(path, self.size, self.channels)
-        self.files[Content(x).sha256] = InputFile(file=str(path))
-        return x
+        return self._recorded(path, self.size)
 
     def small(self, path: Path) -> Tensor:
         """The picture as large as it is, for a model that makes it larger, (1, C, h, w) in [-1, 1]."""
+        return self._recorded(path, None)
+
+    def _recorded(self, path: Path, size: tuple[int, int] | None) -> Tensor:
         from sfumato.core.content import Content
         from sfumato.recipe import InputFile
 
-        x = _picture(path, None, self.channels)
+        x = _picture(path, size, self.channels)
         self.files[Content(x).sha256] = InputFile(file=str(path))
         return x
 

@@ -69,7 +69,6 @@ def report(
     from sfumato.apps.report.build import Report, chosen
     from sfumato.apps.report.tour import default_tour, read_tour
     from sfumato.apps.report.trainings import Trainings, refuse_training_without_extra
-    from sfumato.models.registry import MODELS
 
     chapters = chosen(section or ())
     trains = not quick and any(chapter.part == "B" for chapter in chapters)
@@ -78,7 +77,7 @@ def report(
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file: give a folder for the page")
     own = read_tour(recipe) if recipe is not None else None
-    model = model or ("emoji" if "emoji" in MODELS else "digits")
+    model = model or "emoji"
     loaded = load_on(model, machine)
     path = recipe or default_tour(loaded)
     device = find_device(machine.device)

@@ -100,7 +100,7 @@ def test_weights_that_were_given_away_are_packed_again_for_other_rows() -> None:
 @needs_packing
 def test_a_packed_linear_layer_is_the_linear_layer() -> None:
     layer = nn.Linear(12, 7).requires_grad_(False)
-    packed = PackedLinear(layer, torch.float32, given=False)
+    packed = PackedLinear(layer, dtype=torch.float32)
     for x in (torch.randn(12), torch.randn(3, 12), torch.randn(2, 5, 12), torch.randn(2, 12, 5).mT):
         torch.testing.assert_close(answer(packed, x), answer(layer, x), rtol=0, atol=1e-5)
 
@@ -179,7 +179,7 @@ def test_a_network_that_is_given_frees_its_weights() -> None:
     answer(runner, *asked(1))
     packed = [layer for layer in runner.module().modules() if isinstance(layer, PackedConv2d | PackedLinear)]
     assert len(packed) > 5
-    assert all(layer.weight.numel() == 0 and layer.ready._source is None for layer in packed)
+    assert all(layer.weight.numel() == 0 and layer.ready._sources == () for layer in packed)
 
 
 def test_without_packing_weights_are_cast_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ them once through torch.ops.mkldnn; here those operators are used without compil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from copy import copy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,72 +45,98 @@ def adapted(network: nn.Module, device: torch.device, dtype: torch.dtype, *, giv
     changed.
     """
     packs = device.type == "cpu" and can_pack(dtype)
-    if given and not packs:
+    if not packs and (given or dtype is torch.float32):
         return network
+    return Packing(dtype, given=given, packs=packs).ready(network)
 
-    def ready(name: str, layer: nn.Module) -> nn.Module | None:
+
+class Packing:
+    """One network on its way to being ready: how its layers are to be, and what they have in common.
+
+    shared: what blocks that were made ready share with those that come after them, by names of their own.
+    """
+
+    def __init__(self, dtype: torch.dtype, *, given: bool, packs: bool = True) -> None:
+        self.dtype, self.given, self._packs = dtype, given, packs
+        self.shared: dict[object, Any] = {}
+        self._done: dict[nn.Module, nn.Module] = {}
+
+    def ready(self, module: nn.Module, name: str = "") -> nn.Module:
+        """The module, called so in its parent, with its layers replaced; layers that are one stay one."""
+        if module not in self._done:
+            made = self._replaced(name, module) or self.around(module)
+            self._done[module] = Remembered(made) if self.given and name in OF_PROMPTS else made
+        return self._done[module]
+
+    def around(self, module: nn.Module, *, without: Collection[str] = ()) -> nn.Module:
+        """The module around its parts made ready; those `without` are left out."""
+        made = module if self.given else copy(module)
+        made.__dict__["_modules"] = {
+            name: child and self.ready(child, name)
+            for name, child in module._modules.items()
+            if name not in without
+        }
+        without_division(made)
+        return made
+
+    def _replaced(self, name: str, layer: nn.Module) -> nn.Module | None:
+        """What runs instead of a layer or a block; None for what runs itself."""
         if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
-            return PackedConv2d(layer, dtype, given=given) if packs else CastConv2d(layer, dtype)
+            return self.convolution(layer) if self._packs else CastConv2d(layer, self.dtype)
         if type(layer) is nn.Linear:
-            return PackedLinear(layer, dtype, given=given) if packs else CastLinear(layer, dtype)
-        if type(layer) is nn.GroupNorm and name == ATTENTION_NORM and packs:
+            return self.linear(layer) if self._packs else CastLinear(layer, dtype=self.dtype)
+        if not self._packs:
+            return None
+        if type(layer) is nn.GroupNorm and name == ATTENTION_NORM:
             return TokenGroupNorm(layer)
-        if type(layer) is nn.GELU and layer.approximate == "none" and packs:
+        if type(layer) is nn.GELU and layer.approximate == "none":
             return GELU()
-        return None
+        block = BLOCKS.get(type(layer))
+        return None if block is None else block(layer, self)
 
-    if not packs and dtype is torch.float32:
-        return network
-    return _replaced("", network, ready, in_place=given, done={})
+    def convolution(self, layer: nn.Conv2d) -> PackedConv2d:
+        """A convolution on packed weights."""
+        return PackedConv2d(layer, self.dtype, given=self.given)
+
+    def linear(self, *layers: nn.Linear) -> PackedLinear:
+        """A linear layer on packed weights; of several that see the same, all answers side by side."""
+        return PackedLinear(*layers, dtype=self.dtype, given=self.given)
 
 
-def _replaced(
-    name: str,
-    module: nn.Module,
-    ready: Callable[[str, nn.Module], nn.Module | None],
-    *,
-    in_place: bool,
-    done: dict[nn.Module, nn.Module],
-) -> nn.Module:
-    """The module with its layers replaced; layers that are one stay one."""
-    if module not in done:
-        own = ready(name, module)
-        made = own or (module if in_place else copy(module))
-        if own is None:
-            children = {
-                name: child and _replaced(name, child, ready, in_place=in_place, done=done)
-                for name, child in module._modules.items()
-            }
-            made.__dict__["_modules"] = children
-            without_division(made)
-        done[module] = Remembered(made) if in_place and name in OF_PROMPTS else made
-    return done[module]
+# Blocks of foreign networks for which there is something faster than their layers one by one: by their class,
+# what runs instead, or None when this one is not as expected. Who brings the networks adds them.
+BLOCKS: dict[type[nn.Module], Callable[[Any, Packing], nn.Module | None]] = {}
 
 
 class Ready:
-    """A parameter in the form in which it is used: made at its first use, and again after it was changed."""
+    """Parameters, one behind another, in the form in which they are used.
 
-    def __init__(self, source: Tensor, make: Callable[..., Tensor], *, given: bool) -> None:
-        self._source: Tensor | None = source
+    It is made at the first use, and again after they were changed.
+    """
+
+    def __init__(self, *sources: Tensor, make: Callable[..., Tensor], given: bool) -> None:
+        self._sources = sources
         self._make, self._given = make, given
         self._made: Tensor | None = None
         self._known: tuple[object, ...] = ()
 
     def __call__(self, *how: object) -> Tensor:
-        """The parameter; `how` is what else its form depends on, and it is made again when that changes."""
-        source = self._source
-        known = (0 if self._given or source is None else _version(source), *how)
+        """The form; `how` is what else it depends on, and it is made again when that changes."""
+        known = how if self._given else (*map(version, self._sources), *how)
         if self._made is None or known != self._known:
-            if source is None:
+            # what was given away is had back from its packed form
+            sources = self._sources
+            if not sources:
                 assert self._made is not None
-                source = self._made.to_dense()  # what was given away is had back from its packed form
+                sources = (self._made.to_dense(),)
+            source = sources[0] if len(sources) == 1 else torch.cat([part.detach() for part in sources])
             self._made, self._known = self._make(source.detach(), *how), known
             if self._given:
-                self._source = None
+                self._sources = ()
         return self._made
 
 
-def _version(x: Tensor) -> int:
+def version(x: Tensor) -> int:
     """How often a tensor was changed; tensors made for inference alone do not count that."""
     return 0 if x.is_inference() else x._version
 
@@ -120,14 +147,14 @@ class _Layer(nn.Module):
     A layer that is given away keeps an empty weight, which still has the dtype that networks ask for.
     """
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear, dtype: torch.dtype, *, given: bool = False) -> None:
+    def __init__(self, *layers: nn.Conv2d | nn.Linear, dtype: torch.dtype, given: bool = False) -> None:
         super().__init__()
         self.dtype = dtype
-        weight = layer.weight
+        weight, biases = layers[0].weight, [layer.bias for layer in layers if layer.bias is not None]
         self.weight = nn.Parameter(weight.new_empty(0), requires_grad=False) if given else weight
-        self.bias = layer.bias
-        self.ready = Ready(weight, self._made, given=given)
-        self.ready_bias = None if layer.bias is None else Ready(layer.bias, self._cast, given=False)
+        self.bias = layers[0].bias
+        self.ready = Ready(*(layer.weight for layer in layers), make=self._made, given=given)
+        self.ready_bias = Ready(*biases, make=self._cast, given=False) if biases else None
 
     def _cast(self, parameter: Tensor) -> Tensor:
         return parameter.to(self.dtype)
@@ -143,7 +170,7 @@ class PackedConv2d(_Layer):
     """nn.Conv2d on packed weights: (N, I, H, W) -> (N, O, H', W') in `dtype`."""
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, *, given: bool) -> None:
-        super().__init__(layer, dtype, given=given)
+        super().__init__(layer, dtype=dtype, given=given)
         self.settings = list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
 
     def _made(self, weight: Tensor, *how: object) -> Tensor:
@@ -153,16 +180,35 @@ class PackedConv2d(_Layer):
         return made
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.with_bias(x, self._added())
+
+    def with_bias(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """What it answers with another bias (O,), or none."""
         x = x.to(self.dtype)
         weight = self.ready(tuple(x.shape))  # for another shape it would be right, and several times slower
-        out: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, weight, self._added(), *self.settings, "none", [], ""
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *self.settings, "none", [], "")
+        return out
+
+    def added_to(self, y: Tensor, x: Tensor) -> Tensor:
+        """y + what it answers to x, in one pass."""
+        x = x.to(self.dtype)
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
+            x,
+            y.to(self.dtype),
+            self.ready(tuple(x.shape)),
+            self._added(),
+            *self.settings,
+            "add",
+            1.0,
+            None,
+            [],
+            None,
         )
         return out
 
 
 class PackedLinear(_Layer):
-    """nn.Linear on packed weights: (..., I) -> (..., O) in `dtype`."""
+    """nn.Linear on packed weights: (..., I) -> (..., O) in `dtype`; of several layers the sum of their O."""
 
     def _made(self, weight: Tensor, *how: object) -> Tensor:  # noqa: ARG002
         made: Tensor = torch.ops.mkldnn._reorder_linear_weight(self._cast(weight).contiguous(), None)
@@ -174,12 +220,19 @@ class PackedLinear(_Layer):
         )
         return out
 
+    def added_to(self, y: Tensor, x: Tensor) -> Tensor:
+        """y + what it answers to x, in one pass."""
+        out: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            x.to(self.dtype), y.to(self.dtype), self.ready(), self._added(), "add"
+        )
+        return out
+
 
 class CastConv2d(_Layer):
     """nn.Conv2d whose weights were cast once."""
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
-        super().__init__(layer, dtype)
+        super().__init__(layer, dtype=dtype)
         self.stride, self.padding = layer.stride, layer.padding
         self.dilation, self.groups = layer.dilation, layer.groups
 

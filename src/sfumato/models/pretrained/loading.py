@@ -103,6 +103,7 @@ def load_network(
     check_dtype(device, dtype)
     check_network(folder, component)
     place, cls = folder.at(component), _class(folder, component)
+    import_library(f"{__package__}.blocks")  # by being imported it adds what runs faster than its class
     with one_line(f"{place} cannot be loaded"):
         kind = "torch_dtype" if hasattr(cls, "from_config") else "dtype"  # of diffusers, or transformers
         network, info = cls.from_pretrained(

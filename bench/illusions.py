@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -42,12 +43,17 @@ PAIRS = (
     ("octopus", "balloon"),
     ("bird", "banana"),
 )
+
+
+def _hybrid(sigma: float, one: str, other: str) -> sf.Expression:
+    return sf.hybrid(far=one, near=other, sigma=sigma)
+
+
 KINDS: dict[str, Callable[[str, str], sf.Expression]] = {
     "anagram, flip": lambda one, other: sf.anagram(one, other, view="flip"),
     "anagram, rotate_180": lambda one, other: sf.anagram(one, other, view="rotate_180"),
     "anagram, rotate_cw": lambda one, other: sf.anagram(one, other, view="rotate_cw"),
-    "hybrid": lambda one, other: sf.hybrid(far=one, near=other),
-}
+} | {f"hybrid, sigma {sigma}": partial(_hybrid, sigma) for sigma in (2, 3, 4, 5)}
 
 
 def main() -> None:
@@ -97,7 +103,7 @@ def main() -> None:
             from sfumato.pictures import grid, save_picture
 
             args.sheet.mkdir(parents=True, exist_ok=True)
-            name = kind.replace(", ", "-")
+            name = kind.replace(", ", "-").replace(" ", "-")
             save_picture(grid(torch.stack(best), 5, enlarge=2), args.sheet / f"{name}.png")
 
 

@@ -15,7 +15,7 @@ from sfumato.models.asked import PromptedModel
 from sfumato.models.model import SamplingDefaults, load_model, model_of, save_model
 from sfumato.models.prompted import WORD, PromptedUNet, Words
 from sfumato.models.text import load_text_encoder
-from sfumato.training.captions import NAMED
+from sfumato.training.captions import NAMED, WHOLE
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
 from sfumato.training.emoji import captioned as captioned_module
 from sfumato.training.emoji.captioned import EACH, captioned_emoji, captions_of
@@ -181,12 +181,13 @@ def test_a_picture_is_asked_for_by_captions_of_its_class_and_mostly_in_its_style
     data = captioned()
     rows = torch.arange(len(data)).repeat(500)
     conditions = data.conditions(rows, torch.Generator().manual_seed(0))
-    caption, style = conditions // 3, conditions % 3
+    caption, style, whole = conditions // 6, conditions // 2 % 3, conditions % 2
     assert (
         (caption >= data.bank.first[data.labels[rows]]) & (caption < data.bank.first[data.labels[rows] + 1])
     ).all()
     assert ((style == 0) | (style == data.style[rows] + 1)).all()
     assert float((style > 0).float().mean()) == pytest.approx(NAMED, abs=0.02)
+    assert float(whole.float().mean()) == pytest.approx(WHOLE, abs=0.02)
     assert (
         len(caption[rows == 0].unique())
         == data.bank.first[data.labels[0] + 1] - data.bank.first[data.labels[0]]
@@ -200,6 +201,24 @@ def test_a_withheld_caption_leaves_no_word() -> None:
     for tensor in (told.mask[1], told.sentence[1], told.style[1]):
         assert not tensor.any()
     assert not withheld.mask.any()
+
+
+def test_a_caption_told_whole_is_its_sentence_without_single_words() -> None:
+    data = captioned()
+    worded, whole = data.words(torch.tensor([4])), data.words(torch.tensor([5]))
+    assert torch.equal(worded.sentence, whole.sentence)
+    assert torch.equal(worded.style, whole.style)
+    assert worded.mask.any()
+    assert not whole.mask.any()
+
+
+def test_the_sentence_stays_heard_whatever_its_first_layer_is_driven_to() -> None:
+    """Units that are far below zero for every sentence would be silent for ever."""
+    net, (x, t), w = network(), state(3), words(3)
+    net.sentence[0].weight *= 0.1
+    net.sentence[0].bias -= 15.0
+    other = Words(sentence=w.sentence.roll(1, 0), tokens=w.tokens, mask=w.mask, style=w.style)
+    assert float((net(x, t, other) - net(x, t, w)).abs().max()) > 1e-3
 
 
 def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 It is built for few passes over memory on a CPU. The picture is folded by two, and the work is done at three
 sizes: little at half size, most at a quarter and an eighth, where positions also attend to one another and to
-the words. Words enter twice: the sentence as a whole modulates every block, and single words are keys, at the
-eighth beside the positions (as Saharia et al. 2022, Imagen, appendix D.3.1, concatenate them). A picture that
-is painted from words alone needs absolute positions, which convolutions do not know: each attending size
-learns its own.
+the words. Words enter twice: the sentence as a whole modulates every block and is a key, and single words are
+keys, at the eighth beside the positions (as Saharia et al. 2022, Imagen, appendix D.3.1, concatenate them). A
+picture that is painted from words alone needs absolute positions, which convolutions do not know: each
+attending size learns its own.
 Sources of the blocks: see residual.py.
 """
 
@@ -23,6 +23,7 @@ from sfumato.models.residual import GROUP, HEAD, ResidualBlock, TimeEmbedding
 
 SKETCH = 48  # channels of the canvas
 WORD = 384  # components of a word and of a sentence, as the text encoder has them
+MEAN_WORD = 6.5  # the length that a mean of words has before the text encoder makes it a sentence
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -166,7 +167,9 @@ class PromptedUNet(Network):
         self.styles = tuple(styles)
         e = 2 * quarter + 128
         self.time = TimeEmbedding(e)
-        self.sentence = nn.Sequential(nn.Linear(WORD, e), nn.SiLU(), nn.Linear(e, e))
+        # Normalised between: without it a training once drove all units far below zero, where SiLU answers
+        # nothing and learns nothing, and sentences were never heard again
+        self.sentence = nn.Sequential(nn.Linear(WORD, e), nn.LayerNorm(e), nn.SiLU(), nn.Linear(e, e))
         self.style = nn.Embedding(len(styles) + 1, e)
         nn.init.normal_(self.style.weight, std=0.02)
         self.canvas = Canvas(e, side // 8, (quarter, eighth))
@@ -204,8 +207,9 @@ class PromptedUNet(Network):
         asked = said + self.style(words.style)  # (N, E)
         e = F.silu(self.time(t) + asked)  # (N, E)
         sketch2, sketch3 = self.canvas(asked)  # (N, W2, S/4, S/4), (N, W3, S/8, S/8)
-        tokens = words.tokens
-        hidden = ~words.mask
+        # a sentence is the mean of its words' states: as large as such a mean, it can stand beside them
+        tokens = torch.cat([words.sentence[:, None] * MEAN_WORD, words.tokens], dim=1)  # (N, 1 + L, WORD)
+        hidden = torch.cat([(words.sentence == 0).all(1, keepdim=True), ~words.mask], dim=1)
         one = self.before1(self.stem(F.pixel_unshuffle(x, 2)), e, tokens, hidden)  # (N, W1, S/2, S/2)
         h = self.down1(F.pixel_unshuffle(one, 2)) + self.place1 + sketch2
         two = self.before2(h, e, tokens, hidden)  # (N, W2, S/4, S/4)

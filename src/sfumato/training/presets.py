@@ -287,7 +287,7 @@ _ROWS = (
             stratified=True,
             drop_label=0.1,
         ),
-        batch=32,
+        batch=64,
         epochs=200,
         optimizer=MuonAdam(),
         learning_rate=LearningRate(peak=2e-3, warmup=200, decay="last"),

@@ -270,3 +270,24 @@ def test_emoji_come_with_captions_of_their_own_encoded_once(
         assert torch.allclose(data.bank.tokens[row, :length].float(), alone.tokens[0], atol=2e-2)
     monkeypatch.setattr(captioned_module, "_encoded", None)  # a second time nothing is encoded
     assert captioned_emoji(cache=tmp_path).fingerprint == data.fingerprint
+
+
+# -- the weights that ship
+
+
+def test_the_model_that_ships_hears_a_sentence_without_its_words() -> None:
+    """It once did not, and no figure of its training showed that."""
+    shipped = sf.load("emoji")
+    assert isinstance(shipped, PromptedModel)
+    said = load_text_encoder().encode(["red apple", "blue heart", "tree"]).sentence
+    hidden = torch.zeros(3, 1, dtype=torch.bool)
+    asked = Words(
+        sentence=said, tokens=torch.zeros(3, 1, WORD), mask=hidden, style=torch.zeros(3, dtype=torch.int64)
+    )
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1)
+    with torch.inference_mode():
+        estimate = noise - shipped.network(noise, torch.ones(3), asked)  # of x0, at t = 1 of a flow
+    colours = estimate[:, :, 24:40, 24:40].mean((2, 3))
+    assert colours[0].argmax() == 0
+    assert colours[1].argmax() == 2
+    assert colours[2].argmax() == 1

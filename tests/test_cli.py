@@ -14,11 +14,13 @@ from PIL import Image
 
 import tiny
 from sfumato.apps.cli import app, main, names
+from sfumato.apps.cli.demo_emoji import EACH, FLIPPED, EmojiTour
 from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
-from sfumato.models.model import Model, SamplingDefaults, model_of, save_model
+from sfumato.evaluation import reader
+from sfumato.models.model import Model, SamplingDefaults, load_model, model_of, save_model
 from sfumato.models.networks import build_network
 from sfumato.models.pretrained import HUB
 from sfumato.models.registry import MODELS
@@ -26,6 +28,9 @@ from sfumato.models.speed import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
 from sfumato.pictures.read import MAX_SIDE
+from sfumato.recipe import parse_recipe
+from sfumato.sampling import sample
+from sfumato.techniques import anagram
 from sfumato.training.presets import PRESETS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -480,6 +485,34 @@ def test_train_refuses(run: Run) -> None:
 def test_evaluate_takes_digits_models_only(run: Run, models: Path) -> None:
     code, _, err = run("evaluate", "--model", models / "denoiser")
     assert (code, "draws no digits" in err) == (2, True)
+
+
+class Lightest:
+    """A reader that sees what was asked for the more, the lighter a picture is."""
+
+    def log_probabilities(self, pictures: torch.Tensor) -> torch.Tensor:
+        light = 10 * pictures.mean((1, 2, 3))
+        return torch.stack([light, -light], dim=1).log_softmax(1)
+
+    def meaning(self, text: str) -> frozenset[int]:
+        return frozenset({0 if text else 1})
+
+
+def test_the_anagrams_of_the_demo_are_the_best_of_sixteen(
+    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "reader_of", lambda model: Lightest())
+    model = load_model(models / "asked")
+    EmojiTour(model=model, out=tmp_path, seed=7).fusions()
+    metadata = read_metadata(tmp_path / "emoji-flip.png")
+    assert metadata is not None
+    recipes = [parse_recipe(plain) for plain in metadata["recipes"]]
+    assert len(recipes) == EACH * len(FLIPPED)
+    for row in range(len(FLIPPED)):
+        kept = [recipe.seed for recipe in recipes[row * EACH : (row + 1) * EACH]]
+        expression = anagram(*FLIPPED[row], view="flip")
+        light = sample(model, expression, seed=7, count=16).x.mean((1, 2, 3))
+        assert kept == [7 + i for i in light.argsort(descending=True)[:EACH].tolist()]
 
 
 def test_demo_draws_everything_and_says_what_is_missing(run: Run, models: Path) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.apps.cli.inputs import Inputs
+from sfumato.apps.cli.pick import Choice, Judged
 from sfumato.apps.cli.progress import told
 from sfumato.apps.cli.sheets import save_sheet, together
+from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.core.expression import Expression
     from sfumato.models.model import Model
+    from sfumato.sampling import Pictures
     from sfumato.techniques import Edit
 
 PROMPTS = ("a rocket", "a skull", "a panda", "a dog", "an old man", "a sunflower", "camping", "a pen")
@@ -25,7 +29,8 @@ FLIPPED = (("a mushroom", "a jellyfish"), ("a bell", "a tulip"), ("an old man", 
 TURNED = (("a rabbit face", "a duck"), ("a cat face", "a strawberry"), ("a red apple", "a skull"))
 HYBRIDS = (("a skull", "a bouquet"), ("a panda", "a pizza"), ("a full moon", "a flower"))
 SIGMA = 4  #   of the hybrids: at the default, 2, the classifier finds no near subject (docs/log.md)
-EACH = 4  #    pictures of every fusion: seeds follow on one another, none is left out
+EACH = 4  #    pictures in a row
+AMONG = 16  #  of which the fusions' are the best, as `--pick best --from 16` keeps them
 ENLARGE = 2
 
 PAGE = """<!doctype html>
@@ -39,8 +44,10 @@ PAGE = """<!doctype html>
   .far { width: 25%; vertical-align: bottom } code { font-size: .9em }
 </style>
 <h1>Pictures from {{ model }}</h1>
-<p>Made on this machine from the weights that ship, seeds from {{ seed }} on, none picked. Each sheet carries
-its recipes: <code>sfumato replay FILE</code>.</p>
+<p>Made on this machine from the weights that ship, seeds from {{ seed }} on.
+{% if among %}None is picked, but of the anagrams and hybrids: those are the best {{ each }} of {{ among }},
+as the classifier reads them (<code>--pick best</code>).{% else %}None is picked.{% endif %}
+Each sheet carries its recipes: <code>sfumato replay FILE</code>.</p>
 {% for shown in sheets %}
 <figure><h2>{{ shown.title }}</h2>
 <img src="{{ shown.file }}" alt="{{ shown.title }}">
@@ -71,6 +78,17 @@ class EmojiTour:
     seed: int
     shown: list[Shown] = field(default_factory=list)
 
+    @cached_property
+    def among(self) -> int | None:
+        """Of how many pictures a fusion's are the best; None where nothing here reads them."""
+        from sfumato.evaluation.reader import reader_of
+
+        try:
+            reader_of(self.model)
+        except UsageError:
+            return None
+        return AMONG
+
     def all(self) -> Path:
         """Every sheet, and the page that shows them."""
         self.sheet("emoji-prompts.png", "Prompts", ", ".join(PROMPTS), PROMPTS, count=EACH)
@@ -88,20 +106,28 @@ class EmojiTour:
         questions: Sequence[Expression | Edit | str],
         *,
         count: int,
+        among: int | None = None,
         again: str = "",
         inputs: Inputs | None = None,
     ) -> None:
-        """A sheet with a row for each question."""
+        """A sheet with a row for each question: its first `count` pictures, or the best of `among`."""
         from sfumato.sampling import make_recipe
 
         path, recorded = self.out / name, inputs.files if inputs is not None else None
+        choice = None if among is None else Choice(keep=count, among=among)
+        judges = [] if choice is None else [choice.judge(self.model, question) for question in questions]
         with told(path, title) as bar:
             jobs = [
-                make_recipe(self.model, question, seed=self.seed, count=count, files=recorded)
+                make_recipe(self.model, question, seed=self.seed, count=among or count, files=recorded)
                 for question in questions
             ]
+            parts = together(self.model, jobs, bar)
+            if judges:
+                parts = [
+                    best for made, judge in zip(parts, judges, strict=True) for best in _best(made, judge)
+                ]
             columns = count if count > 1 else len(questions)
-            save_sheet(together(self.model, jobs, bar), path, columns=columns, enlarge=ENLARGE)
+            save_sheet(parts, path, columns=columns, enlarge=ENLARGE)
         self.shown.append(Shown(file=name, title=title, said=said, again=again))
 
     def guidance(self) -> None:
@@ -142,11 +168,12 @@ class EmojiTour:
         ):
             questions = [anagram(one, other, view=view) for one, other in pairs]
             said = "; ".join(f"{one}, and {other}" for one, other in pairs)
-            self.sheet(f"emoji-{view}.png", title, said, questions, count=EACH, again=again)
+            self.sheet(f"emoji-{view}.png", title, said, questions, count=EACH, among=self.among, again=again)
         questions = [hybrid(far=far, near=near, sigma=SIGMA) for far, near in HYBRIDS]
         said = "; ".join(f"{far} from afar, {near} from near" for far, near in HYBRIDS)
         said += f"; sigma {SIGMA}"
-        self.sheet("emoji-hybrid.png", "Hybrids, large and small", said, questions, count=EACH, again="far")
+        title = "Hybrids, large and small"
+        self.sheet("emoji-hybrid.png", title, said, questions, count=EACH, among=self.among, again="far")
 
     def page(self) -> Path:
         """The page that shows all sheets."""
@@ -154,9 +181,19 @@ class EmojiTour:
 
         page = Environment(autoescape=True).from_string(PAGE)
         path = self.out / "index.html"
-        text = page.render(model=self.model.name, seed=self.seed, sheets=self.shown)
+        text = page.render(
+            model=self.model.name, seed=self.seed, sheets=self.shown, each=EACH, among=self.among
+        )
         path.write_text(text, encoding="utf-8")
         return path
+
+
+def _best(made: Pictures, judge: Judged) -> list[Pictures]:
+    """The best of one question's pictures, each with the recipe of itself alone."""
+    from sfumato.sampling import Pictures
+
+    rows, _ = judge.best(made.x)
+    return [Pictures(made.x[row : row + 1], made.recipe.single(row)) for row in rows]
 
 
 def drawing(name: str) -> Path:

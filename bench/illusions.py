@@ -19,7 +19,7 @@ import torch
 
 import sfumato as sf
 from sfumato.evaluation.illusions import pick_best
-from sfumato.evaluation.reader import reader_of
+from sfumato.evaluation.readers import reader_of
 
 PAIRS = (
     ("rocket", "skull"),

@@ -26,7 +26,8 @@ import sfumato as sf
 from bench.illusions import PAIRS
 from sfumato.core.filters import LowPass
 from sfumato.evaluation.illusions import Look, looks, score
-from sfumato.evaluation.reader import Reader, reader_of
+from sfumato.evaluation.reader import Reader
+from sfumato.evaluation.readers import reader_of
 
 BLUR = 4.0  # pixels, for what a translation keeps
 GREY = 1 / 128  # a level of eight bits

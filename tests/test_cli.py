@@ -19,11 +19,12 @@ from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
-from sfumato.evaluation import reader
-from sfumato.models.model import Model, SamplingDefaults, load_model, model_of, save_model
+from sfumato.evaluation import readers
+from sfumato.models.model import Model, SamplingDefaults
 from sfumato.models.networks import build_network
 from sfumato.models.pretrained import HUB
 from sfumato.models.registry import MODELS
+from sfumato.models.saved import load_model, model_of, save_model
 from sfumato.models.speed import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
@@ -445,7 +446,7 @@ def test_train_leaves_a_model_and_samples_and_resumes(
     run: Run, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
     monkeypatch.setattr("sfumato.training.loop.load_dataset", lambda name: tiny.digits())
-    monkeypatch.setattr("sfumato.training.data.load_dataset", lambda name, split: tiny.digits())
+    monkeypatch.setattr("sfumato.training.datasets.load_dataset", lambda name, split: tiny.digits())
     small = replace(
         PRESETS[preset], batch=200, network_config=_smaller(preset), sampling=SamplingDefaults(steps=1)
     )
@@ -501,7 +502,7 @@ class Lightest:
 def test_the_anagrams_of_the_demo_are_the_best_of_sixteen(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "reader_of", lambda model: Lightest())
+    monkeypatch.setattr(readers, "reader_of", lambda model: Lightest())
     model = load_model(models / "asked")
     EmojiTour(model=model, out=tmp_path, seed=7).fusions()
     metadata = read_metadata(tmp_path / "emoji-flip.png")

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.training import download
-from sfumato.training.data import COLLECTIONS, Dataset, load_dataset, read_idx_dataset, to_house_range
+from sfumato.training.data import Dataset, to_house_range
+from sfumato.training.datasets import COLLECTIONS, load_dataset, read_idx_dataset
 from sfumato.training.download import (
     Collection,
     Content,

@@ -12,7 +12,8 @@ from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.evaluation import emoji
 from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.emoji import EmojiJudge, evaluate, load_emoji_judge, sampled
-from sfumato.evaluation.reader import ranks, reader_of
+from sfumato.evaluation.reader import ranks
+from sfumato.evaluation.readers import reader_of
 from sfumato.evaluation.train_classifier import train
 from sfumato.evaluation.train_emoji_classifier import EMOJI, HELD_OUT, measured, publish
 from sfumato.training.data import to_house_range

@@ -11,9 +11,10 @@ from sfumato.core.frame import Label, Prompt, Unconditional
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.base import Network
-from sfumato.models.model import DIGIT_WORDS, Model, SamplingDefaults, load_model, save_model
+from sfumato.models.model import DIGIT_WORDS, Model, SamplingDefaults
 from sfumato.models.networks import NETWORKS, build_network
 from sfumato.models.residual import ResidualUNet
+from sfumato.models.saved import load_model, save_model
 from sfumato.models.spared import GELU
 from sfumato.models.store import read_folder
 from sfumato.models.unet import ClassicUNet, DownConv, FCBlock, Flatten, UpConv, one_hot

@@ -12,8 +12,9 @@ from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.core.schedule import Flow
 from sfumato.errors import UsageError
 from sfumato.models.asked import PromptedModel
-from sfumato.models.model import SamplingDefaults, load_model, model_of, save_model
+from sfumato.models.model import SamplingDefaults
 from sfumato.models.prompted import WORD, PromptedUNet, Words
+from sfumato.models.saved import load_model, model_of, save_model
 from sfumato.models.text import load_text_encoder
 from sfumato.training.captions import NAMED, WHOLE
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint

@@ -37,7 +37,7 @@ SMALL = Preset(
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PRESETS, "digits-denoise", SMALL)
-    for module in ("data", "loop"):
+    for module in ("datasets", "loop"):
         monkeypatch.setattr(
             f"sfumato.training.{module}.load_dataset", lambda *_, **__: tiny.digits().first(100)
         )

@@ -14,8 +14,9 @@ from torch import Tensor
 from sfumato.core.frame import Label
 from sfumato.core.schedule import Flow
 from sfumato.errors import ModelUnavailableError, SfumatoError
-from sfumato.models.model import Model, SamplingDefaults, load_model, save_model
+from sfumato.models.model import Model, SamplingDefaults
 from sfumato.models.residual import ResidualUNet
+from sfumato.models.saved import load_model, save_model
 from sfumato.models.store import read_file, read_folder, write_folder
 
 LETTER = b"Dear Anna"

@@ -12,7 +12,8 @@ from sfumato.errors import SfumatoError
 from sfumato.models.prompted import WORD
 from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.checkpoint import complete_checkpoints, read_checkpoint
-from sfumato.training.data import Dataset, read_idx_dataset
+from sfumato.training.data import Dataset
+from sfumato.training.datasets import read_idx_dataset
 from sfumato.training.ema import HalfLife, PowerFunction
 from sfumato.training.loop import Progress, train
 from sfumato.training.objective import ErrorOf, LogitNormalTimes, Objective, TableTimes

@@ -4,9 +4,6 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sfumato.errors import UsageError
-from sfumato.models.model import Model
-
 
 class Reader(Protocol):
     """A classifier that knows the words for its classes."""
@@ -24,26 +21,6 @@ class Reader(Protocol):
         Raises:
             UsageError: none of them.
         """
-
-
-def reader_of(model: Model) -> Reader:
-    """The package's reader for what a model draws.
-
-    Raises:
-        UsageError: the package has none.
-    """
-    from sfumato.evaluation.digits import DIGITS, load_judge
-    from sfumato.evaluation.emoji import SIDE, load_emoji_judge
-
-    channels, height, width = model.shape
-    if model.class_names == DIGITS and model.shape == (1, 28, 28):
-        return load_judge()
-    if channels == 3 and height == width >= SIDE and not model.class_names:
-        return load_emoji_judge()
-    raise UsageError(
-        f"nothing here reads what {model.name} draws: the package judges digits, and square coloured "
-        f"pictures of at least {SIDE} pixels by the emoji that they look like"
-    )
 
 
 def ranks(log_probabilities: Tensor, classes: frozenset[int]) -> Tensor:

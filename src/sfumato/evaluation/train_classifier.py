@@ -20,7 +20,8 @@ from sfumato.evaluation.augment import Change, affine
 from sfumato.evaluation.classifier import Classifier, DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.models.store import write_folder
-from sfumato.training.data import load_dataset, to_house_range
+from sfumato.training.data import to_house_range
+from sfumato.training.datasets import load_dataset
 
 C = TypeVar("C", bound=Classifier)
 

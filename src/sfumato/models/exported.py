@@ -27,10 +27,11 @@ from torch import Tensor
 
 from sfumato.core.schedule import BetaTable, Flow, Schedule
 from sfumato.errors import UsageError
-from sfumato.models.model import Model, describe
+from sfumato.models.model import Model
 from sfumato.models.networks import build_network
 from sfumato.models.pretrained.loading import import_library
 from sfumato.models.pretrained.schedulers import PREDICTIONS, SPACINGS, TABLES, VARIANCES
+from sfumato.models.saved import describe
 from sfumato.models.store import publish_folder, write_description
 
 _diffusers: Any = import_library("diffusers")

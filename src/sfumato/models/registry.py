@@ -110,8 +110,8 @@ def _from_folder(
     name: str, *, device: str | torch.device, dtype: torch.dtype, offline: bool, encoded: bool
 ) -> Model:
     """The model of a name's folder, fetched where it must be."""
-    from sfumato.models.model import load_model
     from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
+    from sfumato.models.saved import load_model
     from sfumato.models.store import DESCRIPTION
 
     entry = MODELS.get(name)

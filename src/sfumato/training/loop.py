@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from sfumato import __version__
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.model import Model, model_of, save_model
+from sfumato.models.model import Model
+from sfumato.models.saved import model_of, save_model
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import Batches, derive_seed
 from sfumato.training.cadence import Clock, OnEpoch, Samples, SaveRule
@@ -38,7 +39,8 @@ from sfumato.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from sfumato.training.data import Dataset, load_dataset
+from sfumato.training.data import Dataset
+from sfumato.training.datasets import load_dataset
 from sfumato.training.devices import Device, Precision, make_accelerator
 from sfumato.training.figures import draw_loss_curve
 from sfumato.training.history import Entry, History, read_history

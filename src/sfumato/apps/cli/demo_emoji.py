@@ -81,7 +81,7 @@ class EmojiTour:
     @cached_property
     def among(self) -> int | None:
         """Of how many pictures a fusion's are the best; None where nothing here reads them."""
-        from sfumato.evaluation.reader import reader_of
+        from sfumato.evaluation.readers import reader_of
 
         try:
             reader_of(self.model)

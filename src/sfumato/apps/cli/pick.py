@@ -30,7 +30,7 @@ class Choice:
         """What judges the pictures; UsageError, before anything is drawn, where nothing can."""
         from sfumato.core.expression import as_expression
         from sfumato.evaluation.illusions import looks
-        from sfumato.evaluation.reader import reader_of
+        from sfumato.evaluation.readers import reader_of
         from sfumato.techniques import Edit
 
         reader = reader_of(model)

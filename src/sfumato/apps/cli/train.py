@@ -196,7 +196,8 @@ def draw_denoised(model: Model, data: str, path: Path) -> None:
     from sfumato.core.expression import unconditional
     from sfumato.pictures import grid, save_picture
     from sfumato.study import noised, one_step_denoised
-    from sfumato.training.data import load_dataset, to_house_range
+    from sfumato.training.data import to_house_range
+    from sfumato.training.datasets import load_dataset
 
     pictures = to_house_range(load_dataset(data, split="test").pictures[:PER_CLASS])
     clean = [picture[None] for picture in pictures]

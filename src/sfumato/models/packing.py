@@ -96,7 +96,7 @@ class Packing:
 
     def convolution(self, layer: nn.Conv2d) -> PackedConv2d:
         """A convolution on packed weights."""
-        return PackedConv2d(layer, self.dtype, given=self.given)
+        return PackedConv2d(layer, dtype=self.dtype, given=self.given)
 
     def linear(self, *layers: nn.Linear) -> PackedLinear:
         """A linear layer on packed weights; of several that see the same, all answers side by side."""
@@ -169,7 +169,7 @@ class _Layer(nn.Module):
 class PackedConv2d(_Layer):
     """nn.Conv2d on packed weights: (N, I, H, W) -> (N, O, H', W') in `dtype`."""
 
-    def __init__(self, layer: nn.Conv2d, dtype: torch.dtype, *, given: bool) -> None:
+    def __init__(self, layer: nn.Conv2d, *, dtype: torch.dtype, given: bool) -> None:
         super().__init__(layer, dtype=dtype, given=given)
         self.settings = list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
 

@@ -330,9 +330,9 @@ TABLE = (
 def drawn(table: tuple[Concept, ...], count: int, seed: int = 0) -> list[tuple[int, str]]:
     generator = torch.Generator().manual_seed(seed)
     rows = torch.arange(count) % len(table)
-    styles = torch.arange(count) % 4
-    words = Captions(table, [style.name for style in STYLES]).draw(rows, styles, generator)
-    return list(zip(rows.tolist(), words, strict=True))
+    draws = torch.rand(count, DRAWS, generator=generator, dtype=torch.float64).tolist()
+    captions = Captions(table)
+    return [(row, captions.of(row, numbers)) for row, numbers in zip(rows.tolist(), draws, strict=True)]
 
 
 def test_held_out_wordings_and_what_they_accept() -> None:
@@ -374,7 +374,7 @@ def test_captions_follow_from_the_numbers_alone() -> None:
 def test_captions_vary_and_stay_with_their_concept() -> None:
     found = drawn(TABLE, 6000)
     of_fire = [words for row, words in found if row == 2]
-    assert len(set(of_fire)) > 300
+    assert len(set(of_fire)) > 100
     assert of_fire.count("fire") > 50
     assert any("an oil painting of" in words for words in of_fire)
     assert any("on a white background" in words for words in of_fire)
@@ -383,22 +383,8 @@ def test_captions_vary_and_stay_with_their_concept() -> None:
         assert own[row] & stems(words), words
 
 
-def test_the_style_is_named_or_not() -> None:
-    generator = torch.Generator().manual_seed(0)
-    row = torch.zeros(2000, dtype=torch.int64)
-    words = Captions(TABLE, ["flat", "3d"]).draw(row, row + 1, generator)
-    assert not any("flat" in text for text in words)
-    named = sum("3d" in text for text in words)
-    assert 0.2 < named / 2000 < 0.3
-
-
 @pytest.mark.parametrize("corner", [0.0, 1 - 2**-53])
 def test_the_ends_of_the_unit_interval(corner: float) -> None:
-    captions = Captions(TABLE, ["noto"])
+    captions = Captions(TABLE)
     for row in range(len(TABLE)):
-        assert captions.of(row, 0, [corner] * DRAWS)
-
-
-def test_a_style_without_words() -> None:
-    with pytest.raises(UsageError, match="no words for the style 'crayon'; there are noto"):
-        Captions(TABLE, ["noto", "crayon"])
+        assert captions.of(row, [corner] * DRAWS)

@@ -59,11 +59,11 @@ def captioned_emoji(*, cache: Path | None = None) -> CaptionedDataset:
 
 def captions_of(data: EmojiDataset) -> list[str]:
     """`EACH` captions of every concept, in the order of concepts; the last of each is its label."""
-    captions, generator = Captions(data.concepts, data.styles), torch.Generator().manual_seed(SEED)
+    captions, generator = Captions(data.concepts), torch.Generator().manual_seed(SEED)
     texts: list[str] = []
     for row, concept in enumerate(data.concepts):
         draws = torch.rand(EACH - 1, DRAWS, generator=generator, dtype=torch.float64).tolist()
-        texts += [captions.of(row, None, numbers) for numbers in draws]
+        texts += [captions.of(row, numbers) for numbers in draws]
         texts.append(concept.label)
     return texts
 

@@ -13,10 +13,10 @@ from sfumato.core.schedule import Flow
 from sfumato.errors import UsageError
 from sfumato.models.asked import PromptedModel
 from sfumato.models.model import SamplingDefaults
-from sfumato.models.prompted import WORD, PromptedUNet, Words
+from sfumato.models.prompted import WORD, PromptedUNet, Recall, Words
 from sfumato.models.saved import load_model, model_of, save_model
 from sfumato.models.text import load_text_encoder
-from sfumato.training.captions import NAMED, WHOLE
+from sfumato.training.captions import FALSE, HIDDEN, NAMED
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
 from sfumato.training.emoji import captioned as captioned_module
 from sfumato.training.emoji.captioned import EACH, captioned_emoji, captions_of
@@ -25,12 +25,16 @@ from tiny import PROMPTED, assert_same_bytes, captioned, newest, run
 from toy_emoji import toy_emoji
 
 STYLES = ("noto", "flat")
+CONCEPTS = 4
+OWN = (1 * 3 + 2) * (7 + 2)  # the second of seven captions in the last of two styles, told with its own words
 
 
 def network(seed: int = 0) -> PromptedUNet:
     """A small one without the zeros that make a new block the identity."""
     torch.manual_seed(seed)
-    net = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), styles=STYLES)
+    net = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), styles=STYLES, concepts=CONCEPTS)
+    assert net.recall is not None
+    net.recall.remember(torch.randn(CONCEPTS, WORD), torch.arange(CONCEPTS + 1))
     for parameter in net.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -79,6 +83,37 @@ def test_what_stands_where_no_word_is_changes_nothing() -> None:
     noise = torch.where(w.mask[:, :, None], w.tokens, 100.0)
     louder = Words(sentence=w.sentence, tokens=noise, mask=w.mask, style=w.style)
     assert torch.allclose(net(x, t, louder), net(x, t, w), atol=1e-5)
+
+
+def test_a_sentence_recalls_the_concept_that_its_wordings_are_nearest_to() -> None:
+    recall = Recall(3, 5)
+    captions = torch.nn.functional.normalize(
+        torch.eye(3, WORD)[[0, 0, 1, 2]] + 0.1 * torch.eye(4, WORD), dim=1
+    )
+    recall.remember(captions, torch.tensor([0, 2, 3, 4]))
+    torch.nn.init.normal_(recall.values)
+    meant, known = recall(torch.stack([captions[0], captions[1], captions[3], torch.zeros(WORD)]))
+    own = torch.nn.functional.normalize(captions[:2].mean(0), dim=0)
+    assert torch.allclose(meant[:2], own.expand(2, -1), atol=1e-3)  # both wordings of the first
+    assert torch.allclose(meant[2], captions[3], atol=1e-3)
+    assert torch.allclose(known[:3], recall.values[[0, 0, 2]], atol=1e-3)
+    assert not meant[3].any()
+    assert not known[3].any()
+
+
+def test_a_sentence_between_concepts_recalls_them_alike() -> None:
+    recall = Recall(3, 1)
+    recall.remember(torch.eye(3, WORD), torch.arange(4))
+    recall.values.data[:, 0] = torch.tensor([1.0, 3.0, 100.0])
+    between = torch.nn.functional.normalize(torch.eye(3, WORD)[0] + torch.eye(3, WORD)[1], dim=0)
+    meant, known = recall(between[None])
+    assert torch.allclose(meant[0], between, atol=1e-3)
+    assert float(known.detach()) == pytest.approx(2.0, abs=1e-3)
+
+
+def test_captions_of_another_number_of_concepts_are_refused() -> None:
+    with pytest.raises(UsageError, match="the network knows 3 concepts, the captions 2"):
+        Recall(3, 5).remember(torch.eye(4, WORD), torch.tensor([0, 1, 4]))
 
 
 @pytest.mark.parametrize("what", ["sentence", "tokens", "style"])
@@ -182,13 +217,17 @@ def test_a_picture_is_asked_for_by_captions_of_its_class_and_mostly_in_its_style
     data = captioned()
     rows = torch.arange(len(data)).repeat(500)
     conditions = data.conditions(rows, torch.Generator().manual_seed(0))
-    caption, style, whole = conditions // 6, conditions // 2 % 3, conditions % 2
+    captions = len(data.bank.mask)
+    which, worded = conditions // (captions + 2), conditions % (captions + 2)
+    caption, style = which // 3, which % 3
     assert (
         (caption >= data.bank.first[data.labels[rows]]) & (caption < data.bank.first[data.labels[rows] + 1])
     ).all()
     assert ((style == 0) | (style == data.style[rows] + 1)).all()
     assert float((style > 0).float().mean()) == pytest.approx(NAMED, abs=0.02)
-    assert float(whole.float().mean()) == pytest.approx(WHOLE, abs=0.02)
+    assert float((worded == 1).float().mean()) == pytest.approx(HIDDEN, abs=0.02)
+    assert float((worded > 1).float().mean()) == pytest.approx(FALSE, abs=0.02)
+    assert set(worded.tolist()) == set(range(captions + 2))
     assert (
         len(caption[rows == 0].unique())
         == data.bank.first[data.labels[0] + 1] - data.bank.first[data.labels[0]]
@@ -197,20 +236,24 @@ def test_a_picture_is_asked_for_by_captions_of_its_class_and_mostly_in_its_style
 
 def test_a_withheld_caption_leaves_no_word() -> None:
     data = captioned()
-    told, withheld = data.words(torch.tensor([4, DROPPED])), data.words(torch.tensor([DROPPED]))
+    told, withheld = data.words(torch.tensor([OWN, DROPPED])), data.words(torch.tensor([DROPPED]))
     assert told.mask[0].any()
     for tensor in (told.mask[1], told.sentence[1], told.style[1]):
         assert not tensor.any()
     assert not withheld.mask.any()
 
 
-def test_a_caption_told_whole_is_its_sentence_without_single_words() -> None:
+def test_a_caption_keeps_its_sentence_without_its_words_and_with_those_of_another() -> None:
     data = captioned()
-    worded, whole = data.words(torch.tensor([4])), data.words(torch.tensor([5]))
-    assert torch.equal(worded.sentence, whole.sentence)
-    assert torch.equal(worded.style, whole.style)
-    assert worded.mask.any()
-    assert not whole.mask.any()
+    own, hidden, false = (data.words(torch.tensor([OWN + worded])) for worded in (0, 1, 2 + 6))
+    for words in (hidden, false):
+        assert torch.equal(words.sentence[0], data.bank.sentence[1])
+        assert torch.equal(words.style, own.style)
+    assert torch.equal(own.tokens[0], data.bank.tokens[1])
+    assert torch.equal(own.mask[0], data.bank.mask[1])
+    assert not hidden.mask.any()
+    assert torch.equal(false.tokens[0], data.bank.tokens[6])
+    assert torch.equal(false.mask[0], data.bank.mask[6])
 
 
 def test_the_sentence_stays_heard_whatever_its_first_layer_is_driven_to() -> None:
@@ -228,6 +271,17 @@ def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(tmp_path: Pat
     run(PROMPTED, tmp_path / "resumed", data=captioned(), resume=True)
     assert_same_bytes(newest(tmp_path / "straight"), newest(tmp_path / "resumed"))
     assert isinstance(load_model(tmp_path / "straight" / "model"), PromptedModel)
+
+
+def test_a_new_network_knows_the_mean_captions_before_it_learns(tmp_path: Path) -> None:
+    data = captioned()
+    run(PROMPTED, tmp_path, data=data, max_steps=1)
+    for group in ("network", "ema"):
+        begun = read_checkpoint(checkpoint_path(tmp_path / "checkpoints", 0)).groups[group]["recall.keys"]
+        for row, key in enumerate(begun):
+            mean = data.bank.sentence[data.bank.first[row] : data.bank.first[row + 1]].mean(0)
+            assert torch.allclose(key, mean / mean.norm(), atol=1e-6)
+        assert torch.equal(newest(tmp_path)[f"{group}:recall.keys"], begun)
 
 
 def test_other_captions_are_another_data_set() -> None:

@@ -82,7 +82,13 @@ PROMPTED = Preset(
     summary="a small UNet that is asked with words",
     data="coloured squares",
     network="prompted",
-    network_config={"side": 16, "widths": [16, 32, 32], "blocks": [1, 1, 1], "styles": ["a", "b"]},
+    network_config={
+        "side": 16,
+        "widths": [16, 32, 32],
+        "blocks": [1, 1, 1],
+        "styles": ["a", "b"],
+        "concepts": 3,
+    },
     conditional=True,
     objective=Objective(
         schedule=Flow(),

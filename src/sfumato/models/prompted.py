@@ -2,10 +2,10 @@
 
 It is built for few passes over memory on a CPU. The picture is folded by two, and the work is done at three
 sizes: little at half size, most at a quarter and an eighth, where positions also attend to one another and to
-the words. Words enter twice: the sentence as a whole modulates every block and is a key, and single words are
-keys, at the eighth beside the positions (as Saharia et al. 2022, Imagen, appendix D.3.1, concatenate them). A
-picture that is painted from words alone needs absolute positions, which convolutions do not know: each
-attending size learns its own.
+the words. Words enter twice: what the sentence recalls modulates every block and is a key, and single words
+are keys, at the eighth beside the positions (as in Saharia et al. 2022, Imagen, appendix D.3.1). A picture
+that is painted from words alone needs absolute positions, which convolutions do not know: each attending size
+learns its own.
 Sources of the blocks: see residual.py.
 """
 
@@ -24,6 +24,7 @@ from sfumato.models.residual import GROUP, HEAD, ResidualBlock, TimeEmbedding
 SKETCH = 48  # channels of the canvas
 WORD = 384  # components of a word and of a sentence, as the text encoder has them
 MEAN_WORD = 6.5  # the length that a mean of words has before the text encoder makes it a sentence
+NEARNESS = 30.0  # by which a caption, at the cosines of this text encoder, is likeliest its own concept's
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +41,44 @@ class Words:
     tokens: Tensor
     mask: Tensor
     style: Tensor
+
+
+class Recall(nn.Module):
+    """What a sentence brings to mind: a mean over the concepts of the training, the nearest first.
+
+    A network that reads sentences as they are learns those of its captions, and knows none that lies between.
+    Read by their nearness to the concepts' mean captions (Snell et al. 2017, prototypical networks; a look-up
+    as Ramsauer et al. 2020, equation 3), all wordings of a concept are nearly one.
+
+    keys    (M, WORD) the mean caption of each concept, of unit length: set by `remember`, not learned
+    values  (M, E) what else is known of each, learned
+    """
+
+    keys: Tensor
+
+    def __init__(self, concepts: int, embedding: int) -> None:
+        super().__init__()
+        self.register_buffer("keys", torch.zeros(concepts, WORD))
+        self.values = nn.Parameter(torch.zeros(concepts, embedding))
+
+    @torch.no_grad()
+    def remember(self, captions: Tensor, first: Tensor) -> None:
+        """Takes the means of captions (K, WORD), where concept m has first[m] to first[m + 1].
+
+        Raises:
+            UsageError: another number of concepts than this network has.
+        """
+        if len(first) - 1 != len(self.keys):
+            raise UsageError(f"the network knows {len(self.keys)} concepts, the captions {len(first) - 1}")
+        owner = torch.repeat_interleave(torch.arange(len(self.keys)), first.diff())
+        sums = torch.zeros(self.keys.shape).index_add_(0, owner, captions.float().cpu())
+        self.keys.copy_(F.normalize(sums, dim=1))
+
+    def forward(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
+        """sentence (N, WORD) -> what it recalls (N, WORD), and its values (N, E); of a zero, zeros."""
+        told = (sentence != 0).any(1, keepdim=True)
+        share = (NEARNESS * sentence @ self.keys.T).softmax(1) * told  # (N, M)
+        return F.normalize(share @ self.keys, dim=1), share @ self.values
 
 
 class WordAttention(nn.Module):
@@ -136,6 +175,7 @@ class PromptedUNet(Network):
     widths   channels at half, quarter and eighth size: the first a multiple of 16, the others of 32
     blocks   residual blocks at each size; at half and quarter size as many on each of the two sides
     styles   the names of the styles that a prompt may name
+    concepts how many it was trained on; 0: it reads a sentence as it is
     """
 
     kind = "prompted"
@@ -150,6 +190,7 @@ class PromptedUNet(Network):
         widths: tuple[int, int, int] = (64, 192, 320),
         blocks: tuple[int, int, int] = (1, 2, 3),
         styles: tuple[str, ...] = (),
+        concepts: int = 0,
     ) -> None:
         super().__init__()
         half, quarter, eighth = widths
@@ -163,10 +204,12 @@ class PromptedUNet(Network):
             "widths": list(widths),
             "blocks": list(blocks),
             "styles": list(styles),
+            "concepts": concepts,
         }
         self.styles = tuple(styles)
         e = 2 * quarter + 128
         self.time = TimeEmbedding(e)
+        self.recall = Recall(concepts, e) if concepts else None
         # Normalised between: without it a training once drove all units far below zero, where SiLU answers
         # nothing and learns nothing, and sentences were never heard again
         self.sentence = nn.Sequential(nn.Linear(WORD, e), nn.LayerNorm(e), nn.SiLU(), nn.Linear(e, e))
@@ -202,13 +245,16 @@ class PromptedUNet(Network):
         """x (N, C, S, S), t (N,) in [0, 1] -> (N, C, S, S)."""
         if t is None:
             raise UsageError("the prompted UNet is told its time: give it t")
+        meant, known = words.sentence, 0.0
+        if self.recall is not None:
+            meant, known = self.recall(words.sentence)  # (N, WORD), (N, E)
         # unit length to unit variance: else a sentence is a whisper beside the time
-        said = self.sentence(words.sentence * math.sqrt(WORD))
+        said = self.sentence(meant * math.sqrt(WORD)) + known
         asked = said + self.style(words.style)  # (N, E)
         e = F.silu(self.time(t) + asked)  # (N, E)
         sketch2, sketch3 = self.canvas(asked)  # (N, W2, S/4, S/4), (N, W3, S/8, S/8)
         # a sentence is the mean of its words' states: as large as such a mean, it can stand beside them
-        tokens = torch.cat([words.sentence[:, None] * MEAN_WORD, words.tokens], dim=1)  # (N, 1 + L, WORD)
+        tokens = torch.cat([meant[:, None] * MEAN_WORD, words.tokens], dim=1)  # (N, 1 + L, WORD)
         hidden = torch.cat([(words.sentence == 0).all(1, keepdim=True), ~words.mask], dim=1)
         one = self.before1(self.stem(F.pixel_unshuffle(x, 2)), e, tokens, hidden)  # (N, W1, S/2, S/2)
         h = self.down1(F.pixel_unshuffle(one, 2)) + self.place1 + sketch2

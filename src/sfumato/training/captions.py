@@ -11,13 +11,14 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sfumato.models.prompted import Words
+from sfumato.models.base import Network
+from sfumato.models.prompted import PromptedUNet, Words
 from sfumato.training.data import Dataset, Forward, digest_of
 
 NAMED = 0.7  # how often a picture's style is named
-# How often a caption is told by its sentence alone, its words hidden. Words are soon learned by heart; it is
-# by sentences that a network knows what it was never asked for.
-WHOLE = 0.35
+# How often a caption's single words are hidden, and how often they are those of another caption. Words are
+# soon learned by heart, and unknown ones mislead: what the sentence recalls must be drawn whatever they say.
+HIDDEN, FALSE = 0.25, 0.25
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +39,8 @@ class Bank:
 class CaptionedDataset(Dataset):
     """A data set whose pictures are asked for by captions of their class, in a style.
 
-    A condition is one number: (caption * (styles + 1) + style) * 2 + whole, where style 0 is none that was
-    named and whole is 1 where the caption's single words are hidden.
+    A condition is one number: (caption * (styles + 1) + style) * (captions + 2) + worded, where style 0 is
+    none that was named, and worded is 0 with its own words, 1 with none, 2 + k with those of caption k.
     """
 
     bank: Bank
@@ -47,13 +48,15 @@ class CaptionedDataset(Dataset):
     styles: tuple[str, ...]
 
     def conditions(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Dataset.conditions`: a caption of the class; by chance with its style, or told whole."""
+        """See `Dataset.conditions`: a caption of the class; by chance its style, no words, false ones."""
         start, stop = self.bank.first[self.labels[rows]], self.bank.first[self.labels[rows] + 1]
         caption = start + (torch.rand(len(rows), generator=generator) * (stop - start)).long()
         named = torch.rand(len(rows), generator=generator) < NAMED
-        whole = torch.rand(len(rows), generator=generator) < WHOLE
+        chance = torch.rand(len(rows), generator=generator)
+        other = 2 + torch.randint(len(self.bank.mask), (len(rows),), generator=generator)
+        worded = torch.where(chance < HIDDEN, 1, torch.where(chance < HIDDEN + FALSE, other, 0))
         style = torch.where(named, self.style[rows] + 1, 0)
-        return (caption * (len(self.styles) + 1) + style) * 2 + whole
+        return (caption * (len(self.styles) + 1) + style) * (len(self.bank.mask) + 2) + worded
 
     def asking(self, network: Forward) -> Forward:
         """See `Dataset.asking`."""
@@ -62,6 +65,11 @@ class CaptionedDataset(Dataset):
             return network(x, t, self.words(condition))  # type: ignore[arg-type]
 
         return forward
+
+    def acquaint(self, network: Network) -> None:
+        """See `Dataset.acquaint`: the mean captions of the concepts."""
+        if isinstance(network, PromptedUNet) and network.recall is not None:
+            network.recall.remember(self.bank.sentence, self.bank.first)
 
     def _cut(self, count: int) -> Self:
         return replace(super()._cut(count), style=self.style[:count])
@@ -74,13 +82,14 @@ class CaptionedDataset(Dataset):
     def words(self, condition: Tensor) -> Words:
         """The words of conditions (B,), on their device."""
         told = condition >= 0
-        number = condition.clamp(min=0).cpu()
-        which, worded = number // 2, number % 2 == 0
+        number, captions = condition.clamp(min=0).cpu(), len(self.bank.mask)
+        which, worded = number // (captions + 2), number % (captions + 2)
         caption, style = which // (len(self.styles) + 1), which % (len(self.styles) + 1)
+        spoken = torch.where(worded > 1, worded - 2, caption)
         device = condition.device
         return Words(
             sentence=self.bank.sentence[caption].to(device) * told[:, None],
-            tokens=self.bank.tokens[caption].to(device).float(),
-            mask=(self.bank.mask[caption] & worded[:, None]).to(device) & told[:, None],
+            tokens=self.bank.tokens[spoken].to(device).float(),
+            mask=(self.bank.mask[spoken] & (worded != 1)[:, None]).to(device) & told[:, None],
             style=style.to(device) * told,
         )

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import UsageError
+from sfumato.models.base import Network
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, C, H, W), t (B,), conditions (B,) -> as x
 
@@ -61,6 +62,9 @@ class Dataset:
     def asking(self, network: Forward) -> Forward:
         """The network as it is asked with those numbers; DROPPED (-1) is no condition."""
         return network
+
+    def acquaint(self, network: Network) -> None:
+        """Tells a new network what it may know of the data before it learns: nothing, here."""
 
     def first(self, count: int) -> Self:
         """The first `count` pictures."""

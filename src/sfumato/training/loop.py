@@ -170,6 +170,8 @@ class _Trainer:
         )
         self.total = preset.epochs * self.batches.per_epoch
         network = new_network(preset, seed, start_from)
+        if start_from is None:
+            data.acquaint(network)
         self.shown = copy.deepcopy(network)  # what hooks and the export see; never trained
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
             # elsewhere each process normalises over its own share, torch having no synchronised form there

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.apps.cli.inputs import Inputs
-from sfumato.apps.cli.pick import Choice, Judged
+from sfumato.apps.cli.pick import AMONG, Choice, Judged
 from sfumato.apps.cli.progress import told
 from sfumato.apps.cli.sheets import save_sheet, together
 from sfumato.errors import UsageError
@@ -29,8 +29,7 @@ FLIPPED = (("a mushroom", "a jellyfish"), ("a bell", "a tulip"), ("an old man", 
 TURNED = (("a rabbit face", "a duck"), ("a cat face", "a strawberry"), ("a red apple", "a skull"))
 HYBRIDS = (("a skull", "a bouquet"), ("a panda", "a pizza"), ("a full moon", "a flower"))
 SIGMA = 4  #   of the hybrids: at the default, 2, the classifier finds no near subject (docs/log.md)
-EACH = 4  #    pictures in a row
-AMONG = 16  #  of which the fusions' are the best, as `--pick best --from 16` keeps them
+EACH = 4  #    pictures in a row; of a fusion the best of AMONG, as `--pick best` keeps them
 ENLARGE = 2
 
 PAGE = """<!doctype html>

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from transformers import BertModel, BertTokenizerFast
 
 from sfumato.models.text import FOLDER, LENGTH, load_text_encoder, read_text_encoder
+from sfumato.models.word_vectors import load_word_vectors
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:
@@ -74,7 +75,7 @@ def main() -> None:
     print(f"cosines between two texts are off by at most {between.abs().max():.4f}")
 
     megabytes = sum(file.stat().st_size for file in FOLDER.iterdir()) / 1e6
-    loading = seconds(partial(read_text_encoder, FOLDER), args.repeats)
+    loading = seconds(partial(read_text_encoder, FOLDER, load_word_vectors()), args.repeats)
     print(f"the folder has {megabytes:.1f} MB and loads in {loading:.3f} s")
     for count in (1, 16, 256):
         batch = (texts * (1 + count // len(texts)))[:count]

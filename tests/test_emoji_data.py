@@ -340,6 +340,7 @@ def test_held_out_wordings_and_what_they_accept() -> None:
     assert set(found) == {"burger", "flame"}
     assert (found["burger"].concept, found["burger"].accepted) == (0, {0, 5})
     assert (found["flame"].concept, found["flame"].accepted) == (2, {2})
+    assert found["flame"].synonym
 
 
 def test_no_caption_contains_a_held_out_wording_or_its_kin() -> None:

@@ -173,7 +173,9 @@ def test_a_perfect_model_and_a_wrong_one(judge: EmojiJudge, data: EmojiDataset) 
     assert good.labels.count == len(data.concepts)
     assert good.labels.top_1 > 0.8
     assert good.labels.top_5 == 1
-    assert good.wordings.count == len(held_out_wordings(data.concepts)) > 0
+    wordings = held_out_wordings(data.concepts)
+    assert good.wordings.count == len(wordings) > 0
+    assert (good.synonyms.count if good.synonyms else 0) == sum(w.synonym for w in wordings)
     assert good.distance < 1e-3 < good.real_distance
     assert good.own_nearest == 1
     assert good.real.top_1 == 1

@@ -11,14 +11,17 @@ import sfumato as sf
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.core.schedule import Flow
 from sfumato.errors import UsageError
+from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.models.asked import PromptedModel
 from sfumato.models.model import SamplingDefaults
-from sfumato.models.prompted import WORD, PromptedUNet, Recall, Words
+from sfumato.models.prompted import NEARNESS, NEARNESS_OF_BAGS, WORD, PromptedUNet, Recall, Words
 from sfumato.models.saved import load_model, model_of, save_model
 from sfumato.models.text import load_text_encoder
+from sfumato.models.word_vectors import BAG
 from sfumato.training.captions import FALSE, HIDDEN, NAMED
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
 from sfumato.training.emoji import captioned as captioned_module
+from sfumato.training.emoji import held_out_wordings
 from sfumato.training.emoji.captioned import EACH, captioned_emoji, captions_of
 from sfumato.training.objective import DROPPED
 from tiny import PROMPTED, assert_same_bytes, captioned, newest, run
@@ -34,7 +37,7 @@ def network(seed: int = 0) -> PromptedUNet:
     torch.manual_seed(seed)
     net = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), styles=STYLES, concepts=CONCEPTS)
     assert net.recall is not None
-    net.recall.remember(torch.randn(CONCEPTS, WORD), torch.arange(CONCEPTS + 1))
+    net.recall.remember(torch.randn(CONCEPTS, WORD), torch.randn(CONCEPTS, BAG), torch.arange(CONCEPTS + 1))
     for parameter in net.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -44,9 +47,11 @@ def network(seed: int = 0) -> PromptedUNet:
 def words(rows: int, length: int = 5) -> Words:
     torch.manual_seed(1)
     sentence = torch.nn.functional.normalize(torch.randn(rows, WORD), dim=1)
+    bag = torch.nn.functional.normalize(torch.randn(rows, BAG), dim=1)
     mask = torch.arange(length) < torch.arange(rows)[:, None] % length + 1
     return Words(
         sentence=sentence,
+        bag=bag,
         tokens=torch.randn(rows, length, WORD) * mask[:, :, None],
         mask=mask,
         style=torch.arange(rows) % (len(STYLES) + 1),
@@ -56,6 +61,7 @@ def words(rows: int, length: int = 5) -> Words:
 def pick(w: Words, rows: slice, length: int | None = None) -> Words:
     return Words(
         sentence=w.sentence[rows],
+        bag=w.bag[rows],
         tokens=w.tokens[rows, :length],
         mask=w.mask[rows, :length],
         style=w.style[rows],
@@ -81,7 +87,7 @@ def test_rows_do_not_influence_one_another_and_padding_is_not_heard() -> None:
 def test_what_stands_where_no_word_is_changes_nothing() -> None:
     net, (x, t), w = network(), state(3), words(3)
     noise = torch.where(w.mask[:, :, None], w.tokens, 100.0)
-    louder = Words(sentence=w.sentence, tokens=noise, mask=w.mask, style=w.style)
+    louder = replace(w, tokens=noise)
     assert torch.allclose(net(x, t, louder), net(x, t, w), atol=1e-5)
 
 
@@ -90,9 +96,10 @@ def test_a_sentence_recalls_the_concept_that_its_wordings_are_nearest_to() -> No
     captions = torch.nn.functional.normalize(
         torch.eye(3, WORD)[[0, 0, 1, 2]] + 0.1 * torch.eye(4, WORD), dim=1
     )
-    recall.remember(captions, torch.tensor([0, 2, 3, 4]))
+    recall.remember(captions, torch.zeros(4, BAG), torch.tensor([0, 2, 3, 4]))
     torch.nn.init.normal_(recall.values)
-    meant, known = recall(torch.stack([captions[0], captions[1], captions[3], torch.zeros(WORD)]))
+    asked = torch.stack([captions[0], captions[1], captions[3], torch.zeros(WORD)])
+    meant, known = recall(asked, torch.zeros(4, BAG))
     own = torch.nn.functional.normalize(captions[:2].mean(0), dim=0)
     assert torch.allclose(meant[:2], own.expand(2, -1), atol=1e-3)  # both wordings of the first
     assert torch.allclose(meant[2], captions[3], atol=1e-3)
@@ -103,25 +110,36 @@ def test_a_sentence_recalls_the_concept_that_its_wordings_are_nearest_to() -> No
 
 def test_a_sentence_between_concepts_recalls_them_alike() -> None:
     recall = Recall(3, 1)
-    recall.remember(torch.eye(3, WORD), torch.arange(4))
+    recall.remember(torch.eye(3, WORD), torch.zeros(3, BAG), torch.arange(4))
     recall.values.data[:, 0] = torch.tensor([1.0, 3.0, 100.0])
     between = torch.nn.functional.normalize(torch.eye(3, WORD)[0] + torch.eye(3, WORD)[1], dim=0)
-    meant, known = recall(between[None])
+    meant, known = recall(between[None], torch.zeros(1, BAG))
     assert torch.allclose(meant[0], between, atol=1e-3)
     assert float(known.detach()) == pytest.approx(2.0, abs=1e-3)
 
 
+def test_words_decide_between_concepts_that_the_sentence_cannot_tell_apart() -> None:
+    recall = Recall(3, 1)
+    recall.remember(torch.eye(3, WORD), torch.eye(3, BAG), torch.arange(4))
+    recall.values.data[:, 0] = torch.tensor([1.0, 3.0, 100.0])
+    between = torch.nn.functional.normalize(torch.eye(3, WORD)[0] + torch.eye(3, WORD)[1], dim=0)
+    meant, known = recall(between.expand(2, -1), torch.eye(2, BAG))
+    assert torch.allclose(meant, torch.eye(2, WORD), atol=1e-3)
+    assert known[:, 0].tolist() == pytest.approx([1.0, 3.0], abs=1e-3)
+    # without a sentence nothing is asked for, whatever the words
+    assert not recall(torch.zeros(1, WORD), torch.eye(1, BAG))[1].any()
+
+
 def test_captions_of_another_number_of_concepts_are_refused() -> None:
     with pytest.raises(UsageError, match="the network knows 3 concepts, the captions 2"):
-        Recall(3, 5).remember(torch.eye(4, WORD), torch.tensor([0, 1, 4]))
+        Recall(3, 5).remember(torch.eye(4, WORD), torch.eye(4, BAG), torch.tensor([0, 1, 4]))
 
 
-@pytest.mark.parametrize("what", ["sentence", "tokens", "style"])
+@pytest.mark.parametrize("what", ["sentence", "bag", "tokens", "style"])
 def test_every_way_in_is_heard(what: str) -> None:
     net, (x, t), w = network(), state(3), words(3)
-    parts = {"sentence": w.sentence, "tokens": w.tokens, "mask": w.mask, "style": w.style}
-    parts[what] = parts[what].roll(1, 0)
-    changed = (net(x, t, Words(**parts)) - net(x, t, w)).abs().amax((1, 2, 3))
+    other = replace(w, **{what: getattr(w, what).roll(1, 0)})
+    changed = (net(x, t, other) - net(x, t, w)).abs().amax((1, 2, 3))
     assert (changed > 1e-3).all()
 
 
@@ -238,7 +256,7 @@ def test_a_withheld_caption_leaves_no_word() -> None:
     data = captioned()
     told, withheld = data.words(torch.tensor([OWN, DROPPED])), data.words(torch.tensor([DROPPED]))
     assert told.mask[0].any()
-    for tensor in (told.mask[1], told.sentence[1], told.style[1]):
+    for tensor in (told.mask[1], told.sentence[1], told.bag[1], told.style[1]):
         assert not tensor.any()
     assert not withheld.mask.any()
 
@@ -248,6 +266,7 @@ def test_a_caption_keeps_its_sentence_without_its_words_and_with_those_of_anothe
     own, hidden, false = (data.words(torch.tensor([OWN + worded])) for worded in (0, 1, 2 + 6))
     for words in (hidden, false):
         assert torch.equal(words.sentence[0], data.bank.sentence[1])
+        assert torch.equal(words.bag[0], data.bank.bag[1])
         assert torch.equal(words.style, own.style)
     assert torch.equal(own.tokens[0], data.bank.tokens[1])
     assert torch.equal(own.mask[0], data.bank.mask[1])
@@ -261,7 +280,7 @@ def test_the_sentence_stays_heard_whatever_its_first_layer_is_driven_to() -> Non
     net, (x, t), w = network(), state(3), words(3)
     net.sentence[0].weight *= 0.1
     net.sentence[0].bias -= 15.0
-    other = Words(sentence=w.sentence.roll(1, 0), tokens=w.tokens, mask=w.mask, style=w.style)
+    other = replace(w, sentence=w.sentence.roll(1, 0))
     assert float((net(x, t, other) - net(x, t, w)).abs().max()) > 1e-3
 
 
@@ -277,17 +296,19 @@ def test_a_new_network_knows_the_mean_captions_before_it_learns(tmp_path: Path) 
     data = captioned()
     run(PROMPTED, tmp_path, data=data, max_steps=1)
     for group in ("network", "ema"):
-        begun = read_checkpoint(checkpoint_path(tmp_path / "checkpoints", 0)).groups[group]["recall.keys"]
-        for row, key in enumerate(begun):
-            mean = data.bank.sentence[data.bank.first[row] : data.bank.first[row + 1]].mean(0)
-            assert torch.allclose(key, mean / mean.norm(), atol=1e-6)
-        assert torch.equal(newest(tmp_path)[f"{group}:recall.keys"], begun)
+        begun = read_checkpoint(checkpoint_path(tmp_path / "checkpoints", 0)).groups[group]
+        for name, said in (("recall.keys", data.bank.sentence), ("recall.bags", data.bank.bag)):
+            for row, key in enumerate(begun[name]):
+                mean = said[data.bank.first[row] : data.bank.first[row + 1]].mean(0)
+                assert torch.allclose(key, mean / mean.norm(), atol=1e-6)
+            assert torch.equal(newest(tmp_path)[f"{group}:{name}"], begun[name])
 
 
 def test_other_captions_are_another_data_set() -> None:
     data = captioned()
-    changed = replace(data, bank=replace(data.bank, sentence=data.bank.sentence.flip(0)))
-    assert changed.fingerprint != data.fingerprint
+    for what in ("sentence", "bag"):
+        changed = replace(data, bank=replace(data.bank, **{what: getattr(data.bank, what).flip(0)}))
+        assert changed.fingerprint != data.fingerprint
     assert data.first(5).style.tolist() == data.style[:5].tolist()
 
 
@@ -322,6 +343,7 @@ def test_emoji_come_with_captions_of_their_own_encoded_once(
         length = alone.mask.shape[1]
         assert int(data.bank.mask[row].sum()) == length
         assert torch.allclose(data.bank.sentence[row], alone.sentence[0], atol=2e-3)  # kept in bfloat16
+        assert torch.allclose(data.bank.bag[row], alone.bag[0], atol=4e-3)
         assert torch.allclose(data.bank.tokens[row, :length].float(), alone.tokens[0], atol=2e-2)
     monkeypatch.setattr(captioned_module, "_encoded", None)  # a second time nothing is encoded
     assert captioned_emoji(cache=tmp_path).fingerprint == data.fingerprint
@@ -334,10 +356,13 @@ def test_the_model_that_ships_hears_a_sentence_without_its_words() -> None:
     """It once did not, and no figure of its training showed that."""
     shipped = sf.load("emoji")
     assert isinstance(shipped, PromptedModel)
-    said = load_text_encoder().encode(["red apple", "blue heart", "tree"]).sentence
-    hidden = torch.zeros(3, 1, dtype=torch.bool)
+    said = load_text_encoder().encode(["red apple", "blue heart", "green heart"])
     asked = Words(
-        sentence=said, tokens=torch.zeros(3, 1, WORD), mask=hidden, style=torch.zeros(3, dtype=torch.int64)
+        sentence=said.sentence,
+        bag=said.bag,
+        tokens=torch.zeros(3, 1, WORD),
+        mask=torch.zeros(3, 1, dtype=torch.bool),
+        style=torch.zeros(3, dtype=torch.int64),
     )
     noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1, -1)
     with torch.inference_mode():
@@ -346,3 +371,17 @@ def test_the_model_that_ships_hears_a_sentence_without_its_words() -> None:
     assert colours[0].argmax() == 0
     assert colours[1].argmax() == 2
     assert colours[2].argmax() == 1
+
+
+def test_the_model_that_ships_understands_more_held_out_wordings_by_their_words() -> None:
+    recall = sf.load("emoji").network.recall
+    assert recall is not None
+    wordings = held_out_wordings(load_emoji_judge().concepts)
+    said = load_text_encoder().encode([w.text for w in wordings])
+    whole, by_word = NEARNESS * said.sentence @ recall.keys.T, NEARNESS_OF_BAGS * said.bag @ recall.bags.T
+
+    def right(near: Tensor) -> float:
+        found = zip(near.argmax(1).tolist(), wordings, strict=True)
+        return sum(concept in wording.accepted for concept, wording in found) / len(wordings)
+
+    assert right(whole + by_word) > max(right(whole), right(by_word)) + 0.05

@@ -26,6 +26,7 @@ from sfumato.models.bert import Bert
 from sfumato.models.convert_text import bert_config, bert_state, main
 from sfumato.models.int8 import GROUP, SCALE, quantise, restore
 from sfumato.models.text import FOLDER, LENGTH, ROWS, load_text_encoder, read_text_encoder
+from sfumato.models.word_vectors import BAG, WordVectors, load_word_vectors
 
 ORIGINAL = Path(__file__).parent / "data" / "minilm.safetensors"  # made by bench/text_encoder.py --keep
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "apple", "dog", "##s"]
@@ -244,10 +245,12 @@ def test_what_was_encoded_can_be_trained_on():
     torch.testing.assert_close(layer.weight.grad, found.tokens.sum((0, 1))[None])
 
 
-def test_one_encoder_a_process_named_by_its_weights():
+def test_one_encoder_a_process_named_by_its_weights(converted: Path):
     assert load_text_encoder() is load_text_encoder()
-    stated = json.loads((FOLDER / "model.json").read_text())["weights"]["sha256"]
-    assert load_text_encoder().sha256 == stated
+    assert read_text_encoder(FOLDER, load_word_vectors()).sha256 == load_text_encoder().sha256
+    other = WordVectors(["dog"], torch.zeros(1, BAG // 2, dtype=torch.uint8), torch.ones(1), sha256="other")
+    assert read_text_encoder(FOLDER, other).sha256 != load_text_encoder().sha256
+    assert read_text_encoder(converted, load_word_vectors()).sha256 != load_text_encoder().sha256
 
 
 def test_the_folder_can_be_shipped():
@@ -302,7 +305,7 @@ def converted(source: Path, tmp_path: Path) -> Path:
 @torch.no_grad()
 def test_what_is_converted_answers_as_the_original(converted: Path):
     texts = ["A red apple", "", "dogs dogs red", "apple pie"]
-    found = read_text_encoder(converted).encode(texts)
+    found = read_text_encoder(converted, load_word_vectors()).encode(texts)
     theirs = original()
     for i, text in enumerate(texts):
         encoding = words().encode(text)
@@ -358,5 +361,5 @@ def stated(folder: Path) -> dict[str, int]:
 def test_a_damaged_encoder_is_refused_in_one_line(converted: Path, damage, kind, message):
     damage(converted)
     with pytest.raises(kind, match=message) as caught:
-        read_text_encoder(converted)
+        read_text_encoder(converted, load_word_vectors())
     assert "\n" not in str(caught.value)

@@ -10,6 +10,7 @@ from torch import Tensor
 from sfumato.core.schedule import BetaTable, Flow
 from sfumato.errors import SfumatoError
 from sfumato.models.prompted import WORD
+from sfumato.models.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.checkpoint import complete_checkpoints, read_checkpoint
 from sfumato.training.data import Dataset
@@ -116,6 +117,7 @@ def captioned() -> CaptionedDataset:
         sentence=torch.nn.functional.normalize(torch.randn(7, WORD, generator=generator), dim=1),
         tokens=torch.randn(7, 4, WORD, generator=generator),
         mask=mask,
+        bag=torch.nn.functional.normalize(torch.randn(7, BAG, generator=generator), dim=1),
         first=torch.tensor([0, 2, 3, 7]),
     )
     return CaptionedDataset(

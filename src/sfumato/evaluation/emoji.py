@@ -21,11 +21,11 @@ from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.evaluation.reader import ranks
 from sfumato.models.model import Model
+from sfumato.models.phrasing import without_frame
 from sfumato.models.store import read_folder
 from sfumato.models.text import load_text_encoder
 from sfumato.sampling import MAX_ROWS, make_recipe, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
-from sfumato.training.emoji.captions import without_frame
 from sfumato.training.emoji.dataset import concepts_from_json
 
 T = TypeVar("T")
@@ -153,6 +153,7 @@ class EmojiReport:
 
     labels       asked by the concepts' labels
     wordings     asked by words that no training caption contains
+    synonyms     of these, by those that a thesaurus has for the concept; None when none was asked
     real         the classifier on the data set's own pictures: no model is expected to do better
     fid          Frechet distance of the labels' pictures to the data set on the classifier's features
     real_fid     that of as many random pictures of the data set: no model is expected to do better
@@ -164,6 +165,7 @@ class EmojiReport:
 
     labels: Answered
     wordings: Answered
+    synonyms: Answered | None
     real: Answered
     fid: float
     real_fid: float
@@ -251,9 +253,12 @@ def evaluate(draw: Draw, *, count: int = 300, seed: int = 0, judge: EmojiJudge |
     row, distance = judge.nearest(features)
     some = torch.randperm(len(judge.features), generator=generator)[: len(labels)]
     reference = Gaussian.of(judge.features)
+    accepted, heard = [wording.accepted for wording in wordings], judge.read(by_wording)[1]
+    synonyms = [i for i, wording in enumerate(wordings) if wording.synonym]
     return EmojiReport(
         labels=_answered(read, [frozenset({row}) for row in labels]),
-        wordings=_answered(judge.read(by_wording)[1], [wording.accepted for wording in wordings]),
+        wordings=_answered(heard, accepted),
+        synonyms=_answered(heard[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
         real=Answered(count=len(judge.features), **judge.as_they_are),
         fid=frechet_distance(Gaussian.of(features), reference),
         real_fid=frechet_distance(Gaussian.of(judge.features[some]), reference),

@@ -17,6 +17,7 @@ from sfumato.errors import UsageError
 from sfumato.models.model import Model
 from sfumato.models.prompted import WORD, PromptedUNet, Words
 from sfumato.models.text import Encoded, load_text_encoder
+from sfumato.models.word_vectors import BAG
 
 
 class PromptedModel(Model):
@@ -50,12 +51,14 @@ class PromptedModel(Model):
             sentence=torch.zeros(1, WORD),
             tokens=torch.zeros(1, 1, WORD),
             mask=torch.zeros(1, 1, dtype=torch.bool),
+            bag=torch.zeros(1, BAG),
         )
         rows = [nothing if text is None else self._texts[text] for text, _ in asked_for]
         tokens = pad_sequence([row.tokens[0] for row in rows], batch_first=True)  #  (N, L, WORD)
         mask = pad_sequence([row.mask[0] for row in rows], batch_first=True)  #      (N, L)
         return Words(
             sentence=torch.cat([row.sentence for row in rows]).to(device),  #        (N, WORD)
+            bag=torch.cat([row.bag for row in rows]).to(device),  #                  (N, BAG)
             tokens=tokens.to(device),
             mask=mask.to(device),
             style=torch.tensor([style for _, style in asked_for], device=device),  # (N,)
@@ -93,4 +96,5 @@ class PromptedModel(Model):
                 sentence=encoded.sentence[i : i + 1],
                 tokens=encoded.tokens[i : i + 1, :length],
                 mask=encoded.mask[i : i + 1, :length],
+                bag=encoded.bag[i : i + 1],
             )

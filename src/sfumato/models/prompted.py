@@ -20,11 +20,14 @@ from torch import Tensor, nn
 from sfumato.errors import UsageError
 from sfumato.models.base import Network
 from sfumato.models.residual import GROUP, HEAD, ResidualBlock, TimeEmbedding
+from sfumato.models.word_vectors import BAG
 
 SKETCH = 48  # channels of the canvas
 WORD = 384  # components of a word and of a sentence, as the text encoder has them
 MEAN_WORD = 6.5  # the length that a mean of words has before the text encoder makes it a sentence
-NEARNESS = 30.0  # by which a caption, at the cosines of this text encoder, is likeliest its own concept's
+# Of cosines, by texts and by bags of words: such that a wording of no caption recalls few concepts, as a
+# blend of many looks like none of them (docs/log.md)
+NEARNESS, NEARNESS_OF_BAGS = 60.0, 40.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,12 +35,14 @@ class Words:
     """What a batch of N pictures is asked for.
 
     sentence  (N, WORD) of unit length; zero for a row without a condition
+    bag       (N, BAG) of unit length; zero without a condition, or when no word is known
     tokens    (N, L, WORD)
     mask      (N, L) bool: which tokens are words; none in a row without a condition
     style     (N,) int64: 0 where none is named, else 1 + its index
     """
 
     sentence: Tensor
+    bag: Tensor
     tokens: Tensor
     mask: Tensor
     style: Tensor
@@ -48,22 +53,28 @@ class Recall(nn.Module):
 
     A network that reads sentences as they are learns those of its captions, and knows none that lies between.
     Read by their nearness to the concepts' mean captions (Snell et al. 2017, prototypical networks; a look-up
-    as Ramsauer et al. 2020, equation 3), all wordings of a concept are nearly one.
+    as Ramsauer et al. 2020, equation 3), all wordings of a concept are nearly one. Nearness is judged twice,
+    by the text as a whole and word by word, and the two are multiplied: one knows what the other misses.
 
     keys    (M, WORD) the mean caption of each concept, of unit length: set by `remember`, not learned
+    bags    (M, BAG) its mean bag of words, likewise
     values  (M, E) what else is known of each, learned
     """
 
     keys: Tensor
+    bags: Tensor
 
     def __init__(self, concepts: int, embedding: int) -> None:
         super().__init__()
         self.register_buffer("keys", torch.zeros(concepts, WORD))
+        self.register_buffer("bags", torch.zeros(concepts, BAG))
         self.values = nn.Parameter(torch.zeros(concepts, embedding))
 
     @torch.no_grad()
-    def remember(self, captions: Tensor, first: Tensor) -> None:
-        """Takes the means of captions (K, WORD), where concept m has first[m] to first[m + 1].
+    def remember(self, captions: Tensor, bags: Tensor, first: Tensor) -> None:
+        """Takes the means of captions (K, WORD) and of their bags of words (K, BAG).
+
+        Concept m has first[m] to first[m + 1].
 
         Raises:
             UsageError: another number of concepts than this network has.
@@ -71,13 +82,18 @@ class Recall(nn.Module):
         if len(first) - 1 != len(self.keys):
             raise UsageError(f"the network knows {len(self.keys)} concepts, the captions {len(first) - 1}")
         owner = torch.repeat_interleave(torch.arange(len(self.keys)), first.diff())
-        sums = torch.zeros(self.keys.shape).index_add_(0, owner, captions.float().cpu())
-        self.keys.copy_(F.normalize(sums, dim=1))
+        for kept, said in ((self.keys, captions), (self.bags, bags)):
+            sums = torch.zeros(kept.shape).index_add_(0, owner, said.float().cpu())
+            kept.copy_(F.normalize(sums, dim=1))
 
-    def forward(self, sentence: Tensor) -> tuple[Tensor, Tensor]:
-        """sentence (N, WORD) -> what it recalls (N, WORD), and its values (N, E); of a zero, zeros."""
+    def forward(self, sentence: Tensor, bag: Tensor) -> tuple[Tensor, Tensor]:
+        """sentence (N, WORD), bag (N, BAG) -> what is recalled (N, WORD), and its values (N, E).
+
+        Of a sentence that is zero, zeros.
+        """
         told = (sentence != 0).any(1, keepdim=True)
-        share = (NEARNESS * sentence @ self.keys.T).softmax(1) * told  # (N, M)
+        near = NEARNESS * sentence @ self.keys.T + NEARNESS_OF_BAGS * bag @ self.bags.T  # (N, M)
+        share = near.softmax(1) * told  # (N, M)
         return F.normalize(share @ self.keys, dim=1), share @ self.values
 
 
@@ -247,7 +263,7 @@ class PromptedUNet(Network):
             raise UsageError("the prompted UNet is told its time: give it t")
         meant, known = words.sentence, 0.0
         if self.recall is not None:
-            meant, known = self.recall(words.sentence)  # (N, WORD), (N, E)
+            meant, known = self.recall(words.sentence, words.bag)  # (N, WORD), (N, E)
         # unit length to unit variance: else a sentence is a whisper beside the time
         said = self.sentence(meant * math.sqrt(WORD)) + known
         asked = said + self.style(words.style)  # (N, E)

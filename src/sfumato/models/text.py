@@ -1,8 +1,8 @@
-"""The text encoder of our own networks: all-MiniLM-L6-v2, which ships with the package.
+"""The text encoder of our own networks: all-MiniLM-L6-v2 and word vectors, which ship with the package.
 
 It knows English, lower case and upper case alike. Its weights are stored as int8 (`models.int8`) and computed
 with in float32, on the CPU: a prompt takes milliseconds, and whoever asks keeps what was encoded.
-`models.convert_text` made the folder.
+`models.convert_text` made the folder. A table of word vectors stands beside it (`models.word_vectors`).
 
 Contract: `encode` of N texts answers `Encoded`. A text's embedding is the same alone and beside others
 to 1e-5.
@@ -10,6 +10,7 @@ to 1e-5.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.bert import Bert
 from sfumato.models.int8 import restore
 from sfumato.models.store import DESCRIPTION, read_file, read_folder
+from sfumato.models.word_vectors import WordVectors, load_word_vectors
 
 FOLDER = Path(__file__).parents[1] / "weights" / "text-minilm"
 FORMAT, KIND = 1, "text-encoder"
@@ -36,29 +38,32 @@ ROWS = 64  #   texts that go through the network together
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoded:
-    """N texts as the encoder has them; L is the tokens of the longest, D = 384.
+    """N texts as the encoder has them; L is the tokens of the longest, D = 384, B = 96.
 
     sentence  (N, D) float32 of unit norm, the mean of the text's token states: a text as one vector
     tokens    (N, L, D) float32: the text word by word, zero at padding
     mask      (N, L) bool: False at padding; every text has at least the two tokens that mark its ends
+    bag       (N, B) float32 of unit norm, a text as a bag of words; zero where no word is in the table
     """
 
     sentence: Tensor
     tokens: Tensor
     mask: Tensor
+    bag: Tensor
 
 
 class TextEncoder:
-    """A tokenizer and a network; sha256 is that of the weights' file, for whoever keeps what was encoded."""
+    """A tokenizer, a network and word vectors; sha256 is of both's, for whoever keeps what was encoded."""
 
-    def __init__(self, tokenizer: Tokenizer, network: Bert, *, sha256: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, network: Bert, words: WordVectors, *, sha256: str) -> None:
         tokenizer.no_padding()
         tokenizer.enable_truncation(LENGTH)
         self._tokenizer = tokenizer
         self._network = network.eval().requires_grad_(False)
+        self._words = words
         self._unknown = tokenizer.token_to_id("[UNK]")
         self.width = network.word.embedding_dim
-        self.sha256 = sha256
+        self.sha256 = hashlib.sha256(f"{sha256} {words.sha256}".encode()).hexdigest()
 
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The embeddings of N >= 1 texts.
@@ -77,7 +82,8 @@ class TextEncoder:
             parts = zip(torch.split(padded, ROWS), torch.split(mask, ROWS), strict=True)
             tokens = torch.cat([self._network(i, m) for i, m in parts])  #                   (N, L, D)
         tokens = tokens * mask[..., None]
-        return Encoded(sentence=F.normalize(tokens.sum(1), dim=1), tokens=tokens, mask=mask)
+        sentence = F.normalize(tokens.sum(1), dim=1)
+        return Encoded(sentence=sentence, tokens=tokens, mask=mask, bag=self._words.bag(texts))
 
     def _ids(self, text: str) -> Tensor:
         """The tokens (L,) int64 of a text."""
@@ -117,11 +123,11 @@ def load_text_encoder() -> TextEncoder:
         ModelUnavailableError: its weights are missing.
         SfumatoError: they are damaged.
     """
-    return read_text_encoder(FOLDER)
+    return read_text_encoder(FOLDER, load_word_vectors())
 
 
-def read_text_encoder(folder: Path) -> TextEncoder:
-    """The text encoder of a folder, its files verified.
+def read_text_encoder(folder: Path, words: WordVectors) -> TextEncoder:
+    """The text encoder of a folder, its files verified, with word vectors.
 
     Raises:
         ModelUnavailableError: there is none.
@@ -139,4 +145,4 @@ def read_text_encoder(folder: Path) -> TextEncoder:
     except Exception as error:  # tokenizers raises nothing narrower
         reason = str(error).splitlines()[0]
         raise SfumatoError(f"{folder} does not hold a text encoder: {reason}") from error
-    return TextEncoder(tokenizer, network, sha256=description["weights"]["sha256"])
+    return TextEncoder(tokenizer, network, words, sha256=description["weights"]["sha256"])

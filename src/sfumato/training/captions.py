@@ -25,13 +25,14 @@ HIDDEN, FALSE = 0.25, 0.25
 class Bank:
     """K captions, encoded, each of one class; captions of one class stand together.
 
-    sentence (K, D) float32, tokens (K, L, D), mask (K, L) bool
+    sentence (K, D) float32, tokens (K, L, D), mask (K, L) bool, bag (K, B) float32
     first    (classes + 1,) int64: where each class begins, and K
     """
 
     sentence: Tensor
     tokens: Tensor
     mask: Tensor
+    bag: Tensor
     first: Tensor
 
 
@@ -67,9 +68,9 @@ class CaptionedDataset(Dataset):
         return forward
 
     def acquaint(self, network: Network) -> None:
-        """See `Dataset.acquaint`: the mean captions of the concepts."""
+        """See `Dataset.acquaint`: the concepts' mean captions, as texts and as bags of words."""
         if isinstance(network, PromptedUNet) and network.recall is not None:
-            network.recall.remember(self.bank.sentence, self.bank.first)
+            network.recall.remember(self.bank.sentence, self.bank.bag, self.bank.first)
 
     def _cut(self, count: int) -> Self:
         return replace(super()._cut(count), style=self.style[:count])
@@ -77,7 +78,9 @@ class CaptionedDataset(Dataset):
     @cached_property
     def fingerprint(self) -> str:
         """See `Dataset.fingerprint`; of styles and captions, too."""
-        return digest_of(self.style, self.bank.first, self.bank.sentence, text=super().fingerprint)
+        return digest_of(
+            self.style, self.bank.first, self.bank.sentence, self.bank.bag, text=super().fingerprint
+        )
 
     def words(self, condition: Tensor) -> Words:
         """The words of conditions (B,), on their device."""
@@ -89,6 +92,7 @@ class CaptionedDataset(Dataset):
         device = condition.device
         return Words(
             sentence=self.bank.sentence[caption].to(device) * told[:, None],
+            bag=self.bank.bag[caption].to(device) * told[:, None],
             tokens=self.bank.tokens[spoken].to(device).float(),
             mask=(self.bank.mask[spoken] & (worded != 1)[:, None]).to(device) & told[:, None],
             style=style.to(device) * told,

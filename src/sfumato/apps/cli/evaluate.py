@@ -90,15 +90,18 @@ def print_digits(name: str, report: DigitReport) -> None:
 
 def print_emoji(name: str, report: EmojiReport) -> None:
     """The model beside the data set's own pictures."""
-    labels, wordings = report.labels, report.wordings
+    labels, wordings, synonyms = report.labels, report.wordings, report.synonyms
     _print(
-        f"{labels.count} labels and {wordings.count} words that no caption contains; FID and cosine distance "
-        "to the nearest training picture (median) on the features of sfumato's emoji classifier",
+        f"{labels.count} labels and {wordings.count} words that no caption contains, "
+        f"{synonyms.count if synonyms else 0} of them synonyms; FID and cosine distance to the nearest "
+        "training picture (median) on the features of sfumato's emoji classifier",
         (
             "",
             "labels top-1",
             "top-5",
             "words top-1",
+            "top-5",
+            "synonyms top-1",
             "top-5",
             "FID",
             "distance",
@@ -111,6 +114,8 @@ def print_emoji(name: str, report: EmojiReport) -> None:
             f"{labels.top_5:.1%}",
             f"{wordings.top_1:.1%}",
             f"{wordings.top_5:.1%}",
+            f"{synonyms.top_1:.1%}" if synonyms else "-",
+            f"{synonyms.top_5:.1%}" if synonyms else "-",
             f"{report.fid:.2f}",
             f"{report.distance:.3f}",
             f"{report.own_nearest:.1%}",
@@ -120,8 +125,7 @@ def print_emoji(name: str, report: EmojiReport) -> None:
             "the data set",
             f"{report.real.top_1:.1%}",
             f"{report.real.top_5:.1%}",
-            "-",
-            "-",
+            *["-"] * 4,
             f"{report.real_fid:.2f}",
             f"{report.real_distance:.3f}",
             "-",

@@ -10,6 +10,7 @@ from torch import Tensor
 from sfumato.errors import SfumatoError
 from sfumato.models.store import read_folder, write_folder
 from sfumato.models.text import TextEncoder, load_text_encoder
+from sfumato.models.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.download import cache_dir
 from sfumato.training.emoji.captions import DRAWS, Captions
@@ -20,7 +21,7 @@ TOKENS = 16  #   of a caption at most; the few that are longer are cut
 ROWS = 256  #    captions that are encoded together
 SEED = 1234  #   of the captions: they are the same in every training
 
-_FORMAT = 1  # to be raised when captions are drawn or encoded otherwise
+_FORMAT = 2  # to be raised when captions are drawn or encoded otherwise
 
 
 def captioned_emoji(*, cache: Path | None = None) -> CaptionedDataset:
@@ -50,6 +51,7 @@ def captioned_emoji(*, cache: Path | None = None) -> CaptionedDataset:
             sentence=tensors["sentence"],
             tokens=tensors["tokens"].bfloat16(),
             mask=tensors["mask"],
+            bag=tensors["bag"],
             first=torch.arange(len(data.concepts) + 1) * EACH,
         ),
         style=data.style,
@@ -69,20 +71,22 @@ def captions_of(data: EmojiDataset) -> list[str]:
 
 
 def _encoded(encoder: TextEncoder, texts: list[str]) -> dict[str, Tensor]:
-    """Sentences, tokens and masks of texts, each different text encoded once."""
+    """Texts as the encoder has them, each different one encoded once."""
     different = sorted(set(texts), key=len)  # texts of like length pad one another little
     sentence = torch.zeros(len(different), encoder.width)
     tokens = torch.zeros(len(different), TOKENS, encoder.width, dtype=torch.bfloat16)
     mask = torch.zeros(len(different), TOKENS, dtype=torch.bool)
+    bag = torch.zeros(len(different), BAG)
     for start in range(0, len(different), ROWS):
         found = encoder.encode(different[start : start + ROWS])
         rows, length = slice(start, start + len(found.mask)), min(TOKENS, found.mask.shape[1])
         sentence[rows] = found.sentence
         tokens[rows, :length] = found.tokens[:, :length].bfloat16()
         mask[rows, :length] = found.mask[:, :length]
+        bag[rows] = found.bag
     row_of = {text: row for row, text in enumerate(different)}
     order = torch.tensor([row_of[text] for text in texts])
-    return {"sentence": sentence[order], "tokens": tokens[order], "mask": mask[order]}
+    return {"sentence": sentence[order], "tokens": tokens[order], "mask": mask[order], "bag": bag[order]}
 
 
 def _key(texts: list[str], encoder: TextEncoder) -> str:

@@ -9,10 +9,10 @@ The held-out wordings (`wordings.py`) and their kin stand in no caption: asking 
 whether a model understands words or only recalls them.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
+from sfumato.models.phrasing import ENDINGS, FRAMES, ended
 from sfumato.training.emoji.concepts import Concept
 from sfumato.training.emoji.wordings import held_out_wordings, stems, usable
 
@@ -24,69 +24,39 @@ _FEW = 5  # a keyword of more concepts than this says too little alone
 _LABEL, _KEYWORD, _BOTH, _KEYWORDS = 0.40, 0.25, 0.20, 0.15
 _FRAMED, _ENDED, _ARTICLED = 0.5, 0.15, 0.5
 
-_FRAMES = (
-    "a photo of {}",
-    "a picture of {}",
-    "a drawing of {}",
-    "an oil painting of {}",
-    "a painting of {}",
-    "a watercolour of {}",
-    "a watercolor painting of {}",
-    "a pencil sketch of {}",
-    "a cartoon of {}",
-    "an illustration of {}",
-    "a lithograph of {}",
-    "an image of {}",
-    "an icon of {}",
-    "an emoji of {}",
-    "{} emoji",
-    "{} icon",
-)
-_ENDINGS = ("on a white background", "on white", "in colour", "clip art", "simple", "close up", "centred")
-
-# What may stand behind the thing that is asked for in a prompt: endings, and a style.
-_ADDITIONS = (
-    *_ENDINGS,
-    *(
-        manner.format(style)
-        for style in ("noto", "twemoji", "flat", "3d")
-        for manner in ("in the style of {}", "in a {} style", "{} style", "{} emoji")
-    ),
-    "twitter emoji",
-    "flat design",
-    "3d render",
-)
-
 
 class Captions:
-    """The captions of a table of concepts; a concept is asked for by its row."""
+    """The captions of a table of concepts; a concept is asked for by its row.
+
+    keywords: those of each concept that captions contain
+    """
 
     def __init__(self, concepts: Sequence[Concept]) -> None:
         held_out = frozenset[str]().union(*(stems(w.text) for w in held_out_wordings(concepts)))
         uses = Counter(keyword for concept in concepts for keyword in usable(concept))
         kept_out = {keyword for keyword in uses if held_out & stems(keyword)}
         self._labels = tuple(concept.label for concept in concepts)
-        self._keywords = tuple(
+        self.keywords = tuple(
             tuple(keyword for keyword in usable(concept) if keyword not in kept_out) for concept in concepts
         )
         self._telling = tuple(
-            tuple(keyword for keyword in keywords if uses[keyword] <= _FEW) for keywords in self._keywords
+            tuple(keyword for keyword in keywords if uses[keyword] <= _FEW) for keywords in self.keywords
         )
 
     def of(self, concept: int, draws: Sequence[float]) -> str:
         """One caption from `DRAWS` uniform numbers in [0, 1)."""
-        kind, one, two, framed, frame, ended, ending, articled = draws
+        kind, one, two, framed, frame, closed, ending, articled = draws
         words = self._words(concept, kind, one, two)
         if articled < _ARTICLED:
             words = with_article(words)
         if framed < _FRAMED:
-            words = _pick(_FRAMES, frame).format(words)
-        if ended < _ENDED:
-            words = f"{words}{_joint(_pick(_ENDINGS, ending))}"
+            words = _pick(FRAMES, frame).format(words)
+        if closed < _ENDED:
+            words = ended(words, _pick(ENDINGS, ending))
         return words
 
     def _words(self, concept: int, kind: float, one: float, two: float) -> str:
-        label, keywords, telling = self._labels[concept], self._keywords[concept], self._telling[concept]
+        label, keywords, telling = self._labels[concept], self.keywords[concept], self._telling[concept]
         if kind < _LABEL or not keywords:
             return label
         if kind < _LABEL + _KEYWORD:
@@ -96,21 +66,6 @@ class Captions:
             return f"{label}, {first}" if two < 0.7 else f"{first}, {label}"
         second = _pick(telling, two)
         return f"{first}, {second}" if second != first else label
-
-
-def without_frame(text: str) -> str:
-    """What a prompt asks for, without frame, endings, style and article: "A rocket" -> "rocket"."""
-    words, before = " ".join(text.lower().split()), ""
-    while words != before:
-        before = words
-        for addition in _ADDITIONS:
-            words = words.removesuffix(_joint(addition))
-        for frame in _FRAMES:
-            start, end = frame.split("{}")
-            if words.startswith(start) and words.endswith(end) and len(words) > len(frame) - 2:
-                words = words.removeprefix(start).removesuffix(end)
-        words = re.sub("^(a|an|the) (?=.)", "", words)
-    return words
 
 
 def with_article(words: str) -> str:
@@ -128,7 +83,3 @@ _BARE = frozenset(
 
 def _pick(options: Sequence[str], draw: float) -> str:
     return options[min(int(draw * len(options)), len(options) - 1)]
-
-
-def _joint(addition: str) -> str:
-    return f" {addition}" if addition.startswith(("in ", "on ")) else f", {addition}"

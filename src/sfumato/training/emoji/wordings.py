@@ -17,11 +17,15 @@ _STEM = 4  # letters, at least, that words of one stem begin with
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """Words for a concept that no training caption contains, and every concept (rows) they are right for."""
+    """Words for a concept that no training caption contains, and every concept (rows) they are right for.
+
+    synonym: a thesaurus has them for the label or for a keyword that captions contain.
+    """
 
     text: str
     concept: int
     accepted: frozenset[int]
+    synonym: bool
 
 
 def held_out_wordings(concepts: Sequence[Concept]) -> tuple[Wording, ...]:
@@ -44,7 +48,7 @@ def _found(concepts: Sequence[Concept]) -> Iterator[Wording]:
         if own & in_labels or all(own & other for other in in_keywords[row]):
             continue
         accepted = frozenset(i for i, keywords in enumerate(in_keywords) if any(own & k for k in keywords))
-        yield Wording(text=text, concept=row, accepted=accepted)
+        yield Wording(text=text, concept=row, accepted=accepted, synonym=text in SYNONYMS)
 
 
 def usable(concept: Concept) -> tuple[str, ...]:
@@ -382,3 +386,14 @@ HELD_OUT = {
     "trident emblem": "poseidon",
     "splatter": "stain",
 }
+
+# Those that share a synset of WordNet 3.1 with their concept's label or with a keyword that its captions
+# contain; `bench/synonyms.py` finds them.
+_SYNONYMS = """
+goofy deadpan puke furious turd cyan daydream deal infant gramps nurse cop sleuth wizard djinn
+stroll grapple embrace kitten elk arctic plumage serpent roach lavender barren aubergine maize
+capsicum lettuce hotcake burger prawn donut lumber nuptials subway cab gasoline gondola suitcase
+flame present shuttlecock toboggan target dice thespian denim rucksack jewel sax idea torch loot
+parcel cutting spanner justice hoist sit snare pail lather cemetery talisman tao
+"""
+SYNONYMS = frozenset(_SYNONYMS.split())

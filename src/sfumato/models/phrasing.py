@@ -1,0 +1,60 @@
+"""How people ask for a picture: the words around the thing that is asked for, which say nothing of it."""
+
+import re
+
+FRAMES = (
+    "a photo of {}",
+    "a picture of {}",
+    "a drawing of {}",
+    "an oil painting of {}",
+    "a painting of {}",
+    "a watercolour of {}",
+    "a watercolor painting of {}",
+    "a pencil sketch of {}",
+    "a cartoon of {}",
+    "an illustration of {}",
+    "a lithograph of {}",
+    "an image of {}",
+    "an icon of {}",
+    "an emoji of {}",
+    "{} emoji",
+    "{} icon",
+)
+ENDINGS = ("on a white background", "on white", "in colour", "clip art", "simple", "close up", "centred")
+
+# What may stand behind the thing that is asked for in a prompt: endings, and a style.
+_ADDITIONS = (
+    *ENDINGS,
+    *(
+        manner.format(style)
+        for style in ("noto", "twemoji", "flat", "3d")
+        for manner in ("in the style of {}", "in a {} style", "{} style", "{} emoji")
+    ),
+    "twitter emoji",
+    "flat design",
+    "3d render",
+)
+
+
+def ended(words: str, ending: str) -> str:
+    """The thing that is asked for with one of the `ENDINGS` behind it."""
+    return f"{words}{_joint(ending)}"
+
+
+def without_frame(text: str) -> str:
+    """What a prompt asks for, without frame, endings, style and article: "A rocket" -> "rocket"."""
+    words, before = " ".join(text.lower().split()), ""
+    while words != before:
+        before = words
+        for addition in _ADDITIONS:
+            words = words.removesuffix(_joint(addition))
+        for frame in FRAMES:
+            start, end = frame.split("{}")
+            if words.startswith(start) and words.endswith(end) and len(words) > len(frame) - 2:
+                words = words.removeprefix(start).removesuffix(end)
+        words = re.sub("^(a|an|the) (?=.)", "", words)
+    return words
+
+
+def _joint(addition: str) -> str:
+    return f" {addition}" if addition.startswith(("in ", "on ")) else f", {addition}"

@@ -1,0 +1,134 @@
+"""Words one by one: a table of vectors in which words of like meaning lie together.
+
+The text encoder, which reads whole texts, often misses a rare single word ("puke"); a table made from far
+more text, and drawn together by a thesaurus, knows it. `models.convert_words` made the folder. A row of the
+table is four bits a number, two numbers a byte, low half first:
+
+    vector = weight * q / |q|,    q = byte half - 8 in [-7, 7]
+
+The weight says how telling the word is: rare words more than frequent ones.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sfumato.errors import SfumatoError
+from sfumato.models.phrasing import without_frame
+from sfumato.models.store import DESCRIPTION, read_file, read_folder
+
+FOLDER = Path(__file__).parents[1] / "weights" / "word-vectors"
+FORMAT, KIND = 1, "word-vectors"
+WORDS = "words.txt"  # one a line, in the order of the rows
+BAG = 96  # components of a word, and of a text as a bag of words
+ZERO, MOST = 8, 7  # of half a byte
+
+# Endings of plurals and of verbs, and what stands in their place in the word that the table has
+_ENDINGS = (
+    ("ies", "y"),
+    ("es", ""),
+    ("s", ""),
+    ("ied", "y"),
+    ("ed", ""),
+    ("ed", "e"),
+    ("ing", ""),
+    ("ing", "e"),
+)
+_STEM = 3  # letters, at least, before an ending
+
+
+class WordVectors:
+    """The table of W words: packed (W, BAG / 2) uint8, weight (W,); sha256 is that of the file."""
+
+    def __init__(self, words: Sequence[str], packed: Tensor, weight: Tensor, *, sha256: str) -> None:
+        if packed.shape != (len(words), BAG // 2) or weight.shape != (len(words),):
+            raise ValueError(f"{len(words)} words have rows {tuple(packed.shape)}, {tuple(weight.shape)}")
+        self._row = {word: row for row, word in enumerate(words)}
+        self._packed, self._weight, self.sha256 = packed, weight, sha256
+
+    def bag(self, texts: Sequence[str]) -> Tensor:
+        """Each text as a bag of words (N, BAG): their vectors' sum, at unit length.
+
+        A text without a known word is zero. Frames ("a photo of"; `phrasing`) say nothing of what is asked
+        for, and are not heard.
+        """
+        return torch.cat([self._bag(text) for text in texts])
+
+    def _bag(self, text: str) -> Tensor:
+        found = map(self._find, words_of(without_frame(text)))
+        rows = [row for row in found if row is not None]
+        return F.normalize(self._vectors(torch.tensor(rows, dtype=torch.int64)).sum(0, keepdim=True), dim=1)
+
+    def _find(self, word: str) -> int | None:
+        """The row of a word, or else of the word that it is a form of."""
+        return next((self._row[form] for form in _forms(word) if form in self._row), None)
+
+    def _vectors(self, rows: Tensor) -> Tensor:
+        """(R,) -> (R, BAG)."""
+        return F.normalize(unpack(self._packed[rows]), dim=1) * self._weight[rows, None]
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in lower case, without accents."""
+    plain = unicodedata.normalize("NFKD", text.lower())
+    return re.findall("[a-z]+", re.sub(r"'s\b|[\u0300-\u036f]", "", plain))
+
+
+def _forms(word: str) -> Iterator[str]:
+    yield word
+    for ending, instead in _ENDINGS:
+        if word.endswith(ending) and len(word) >= _STEM + len(ending):
+            yield word.removesuffix(ending) + instead
+
+
+def pack(vectors: Tensor) -> Tensor:
+    """(W, C) -> (W, C / 2) uint8, of which `unpack` makes the directions again, nearly."""
+    # three quarters of the largest: a few numbers are cut, and all others fall on finer steps
+    q = (vectors / (0.75 * vectors.abs().amax(1, keepdim=True)) * MOST).round().clamp(-MOST, MOST)
+    halves = (q + ZERO).to(torch.uint8)
+    return halves[:, ::2] | (halves[:, 1::2] << 4)
+
+
+def unpack(packed: Tensor) -> Tensor:
+    """(W, C / 2) uint8 -> q (W, C) float32."""
+    return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1).float() - ZERO
+
+
+@lru_cache(maxsize=1)
+def load_word_vectors() -> WordVectors:
+    """The word vectors that ship with the package; one a process.
+
+    Raises:
+        ModelUnavailableError: they are missing.
+        SfumatoError: they are damaged.
+    """
+    return read_word_vectors(FOLDER)
+
+
+def read_word_vectors(folder: Path) -> WordVectors:
+    """The word vectors of a folder, its files verified.
+
+    Raises:
+        ModelUnavailableError: there is none.
+        SfumatoError: it is damaged, or of a format that this version does not read.
+    """
+    description, tensors = read_folder(folder)
+    if (description.get("kind"), description.get("format")) != (KIND, FORMAT):
+        raise SfumatoError(f"{folder / DESCRIPTION} is no table of word vectors that this version reads")
+    words = read_file(folder, description, WORDS).decode().split()
+    return _table(folder, words, tensors, str(description["weights"]["sha256"]))
+
+
+def _table(folder: Path, words: Sequence[str], tensors: Mapping[str, Tensor], sha256: str) -> WordVectors:
+    try:
+        return WordVectors(words, tensors["packed"], tensors["weight"], sha256=sha256)
+    except (KeyError, ValueError) as error:
+        raise SfumatoError(f"{folder} does not hold word vectors: {error}") from error

@@ -14,7 +14,7 @@ from sfumato.errors import UsageError
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.models.asked import PromptedModel
 from sfumato.models.model import SamplingDefaults
-from sfumato.models.prompted import NEARNESS, NEARNESS_OF_BAGS, WORD, PromptedUNet, Recall, Words
+from sfumato.models.prompted import WORD, PromptedUNet, Recall, Words
 from sfumato.models.saved import load_model, model_of, save_model
 from sfumato.models.text import load_text_encoder
 from sfumato.models.word_vectors import BAG
@@ -378,10 +378,11 @@ def test_the_model_that_ships_understands_more_held_out_wordings_by_their_words(
     assert recall is not None
     wordings = held_out_wordings(load_emoji_judge().concepts)
     said = load_text_encoder().encode([w.text for w in wordings])
-    whole, by_word = NEARNESS * said.sentence @ recall.keys.T, NEARNESS_OF_BAGS * said.bag @ recall.bags.T
 
-    def right(near: Tensor) -> float:
-        found = zip(near.argmax(1).tolist(), wordings, strict=True)
+    def right(sentence: Tensor, bag: Tensor) -> float:
+        found = zip(recall.shares(sentence, bag).argmax(1).tolist(), wordings, strict=True)
         return sum(concept in wording.accepted for concept, wording in found) / len(wordings)
 
-    assert right(whole + by_word) > max(right(whole), right(by_word)) + 0.05
+    sentence, bag, nothing = said.sentence, said.bag, torch.zeros
+    whole, by_word = right(sentence, nothing(bag.shape)), right(nothing(sentence.shape), bag)
+    assert right(sentence, bag) > max(whole, by_word) + 0.05

@@ -86,14 +86,17 @@ class Recall(nn.Module):
             sums = torch.zeros(kept.shape).index_add_(0, owner, said.float().cpu())
             kept.copy_(F.normalize(sums, dim=1))
 
+    def shares(self, sentence: Tensor, bag: Tensor) -> Tensor:
+        """sentence (N, WORD), bag (N, BAG) -> how much of each concept is recalled (N, M), 1 in all."""
+        return (NEARNESS * sentence @ self.keys.T + NEARNESS_OF_BAGS * bag @ self.bags.T).softmax(1)
+
     def forward(self, sentence: Tensor, bag: Tensor) -> tuple[Tensor, Tensor]:
         """sentence (N, WORD), bag (N, BAG) -> what is recalled (N, WORD), and its values (N, E).
 
         Of a sentence that is zero, zeros.
         """
         told = (sentence != 0).any(1, keepdim=True)
-        near = NEARNESS * sentence @ self.keys.T + NEARNESS_OF_BAGS * bag @ self.bags.T  # (N, M)
-        share = near.softmax(1) * told  # (N, M)
+        share = self.shares(sentence, bag) * told  # (N, M)
         return F.normalize(share @ self.keys, dim=1), share @ self.values
 
 

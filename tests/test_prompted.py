@@ -130,6 +130,19 @@ def test_words_decide_between_concepts_that_the_sentence_cannot_tell_apart() -> 
     assert not recall(torch.zeros(1, WORD), torch.eye(1, BAG))[1].any()
 
 
+def test_a_name_recalls_its_own_concept_though_the_mean_of_another_is_nearer() -> None:
+    """As "house" lies nearer to the captions of houses than to those of one with its garden and its bricks."""
+    x, y, z = torch.eye(3, WORD)
+    captions = torch.nn.functional.normalize(torch.stack([x + y, x, x + 0.4 * z, x + 0.4 * z]), dim=1)
+    recall = Recall(2, 1)
+    recall.remember(captions, torch.zeros(4, BAG), torch.tensor([0, 2, 4]))
+    mean = torch.nn.functional.normalize(captions[:2].mean(0), dim=0)
+    assert x @ mean < x @ captions[2]
+    shares = recall.shares(captions[[1, 3]], torch.zeros(2, BAG))
+    assert (shares.diag() > 0.5).all()
+    assert float(recall.keys[0] @ y) > 0.05  # and what its other captions say is not forgotten
+
+
 def test_captions_of_another_number_of_concepts_are_refused() -> None:
     with pytest.raises(UsageError, match="the network knows 3 concepts, the captions 2"):
         Recall(3, 5).remember(torch.eye(4, WORD), torch.eye(4, BAG), torch.tensor([0, 1, 4]))
@@ -371,6 +384,14 @@ def test_the_model_that_ships_hears_a_sentence_without_its_words() -> None:
     assert colours[0].argmax() == 0
     assert colours[1].argmax() == 2
     assert colours[2].argmax() == 1
+
+
+@torch.no_grad()
+def test_the_model_that_ships_recalls_every_concept_by_its_name() -> None:
+    recall = sf.load("emoji").network.recall
+    assert recall is not None
+    said = load_text_encoder().encode([concept.label for concept in load_emoji_judge().concepts])
+    assert recall.shares(said.sentence, said.bag).argmax(1).tolist() == list(range(len(recall.keys)))
 
 
 def test_the_model_that_ships_understands_more_held_out_wordings_by_their_words() -> None:

@@ -28,6 +28,7 @@ MEAN_WORD = 6.5  # the length that a mean of words has before the text encoder m
 # Of cosines, by texts and by bags of words: such that a wording of no caption recalls few concepts, as a
 # blend of many looks like none of them (docs/log.md)
 NEARNESS, NEARNESS_OF_BAGS = 60.0, 40.0
+SURE, DRAWS = 0.8, 10  # what of a concept its name recalls, and in how many small steps that is come to
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,7 +75,7 @@ class Recall(nn.Module):
     def remember(self, captions: Tensor, bags: Tensor, first: Tensor) -> None:
         """Takes the means of captions (K, WORD) and of their bags of words (K, BAG).
 
-        Concept m has first[m] to first[m + 1].
+        Concept m has first[m] to first[m + 1], its name last.
 
         Raises:
             UsageError: another number of concepts than this network has.
@@ -85,6 +86,20 @@ class Recall(nn.Module):
         for kept, said in ((self.keys, captions), (self.bags, bags)):
             sums = torch.zeros(kept.shape).index_add_(0, owner, said.float().cpu())
             kept.copy_(F.normalize(sums, dim=1))
+        self._heed(captions[first[1:] - 1].float().cpu(), bags[first[1:] - 1].float().cpu())
+
+    def _heed(self, names: Tensor, bags: Tensor) -> None:
+        """Draws the key of each concept to its name (M, WORD), (M, BAG) for as long as that recalls others.
+
+        A mean lies where most captions are: the name "house" may be nearer to the mean of "houses".
+        """
+        means = self.keys.clone(), self.bags.clone()
+        weight = torch.zeros(len(names), 1)
+        for _ in range(DRAWS):
+            unsure = self.shares(names, bags).diag() < SURE
+            weight[unsure] += 1 / DRAWS
+            for kept, mean, name in zip((self.keys, self.bags), means, (names, bags), strict=True):
+                kept.copy_(F.normalize(mean + weight * name, dim=1))
 
     def shares(self, sentence: Tensor, bag: Tensor) -> Tensor:
         """sentence (N, WORD), bag (N, BAG) -> how much of each concept is recalled (N, M), 1 in all."""

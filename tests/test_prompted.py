@@ -131,7 +131,7 @@ def test_words_decide_between_concepts_that_the_sentence_cannot_tell_apart() -> 
 
 
 def test_a_name_recalls_its_own_concept_though_the_mean_of_another_is_nearer() -> None:
-    """As "house" lies nearer to the captions of houses than to those of one with its garden and its bricks."""
+    """As "house" lies nearer to captions of houses than to the mean of those of a house with a garden."""
     x, y, z = torch.eye(3, WORD)
     captions = torch.nn.functional.normalize(torch.stack([x + y, x, x + 0.4 * z, x + 0.4 * z]), dim=1)
     recall = Recall(2, 1)

@@ -53,6 +53,16 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.slow
+def test_the_readme_s_first_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later blocks want a gated model or a server."""
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    first = next(code for kind, code in _FENCE.findall(text) if kind == "python")
+    exec(compile(first, "README.md", "exec"), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"seven.png", "anagram.png", "nested.png"}
+
+
+@pytest.mark.slow
 def test_the_pages_are_built_without_a_warning_and_ask_for_nothing_outside(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     from mkdocs.commands.build import build

@@ -28,7 +28,8 @@ MEAN_WORD = 6.5  # the length that a mean of words has before the text encoder m
 # Of cosines, by texts and by bags of words: such that a wording of no caption recalls few concepts, as a
 # blend of many looks like none of them (docs/log.md)
 NEARNESS, NEARNESS_OF_BAGS = 60.0, 40.0
-SURE, DRAWS = 0.8, 10  # what of a concept its name recalls, and in how many small steps that is come to
+SURE = 0.8  #   the share of its own concept that a name recalls, if it can be had
+STRIDES = 10  # in which a key goes towards the name, at most halfway
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -95,9 +96,9 @@ class Recall(nn.Module):
         """
         means = self.keys.clone(), self.bags.clone()
         weight = torch.zeros(len(names), 1)
-        for _ in range(DRAWS):
+        for _ in range(STRIDES):
             unsure = self.shares(names, bags).diag() < SURE
-            weight[unsure] += 1 / DRAWS
+            weight[unsure] += 1 / STRIDES
             for kept, mean, name in zip((self.keys, self.bags), means, (names, bags), strict=True):
                 kept.copy_(F.normalize(mean + weight * name, dim=1))
 

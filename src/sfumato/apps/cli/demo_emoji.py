@@ -28,7 +28,7 @@ INPAINT = ("mushroom.png", "mask-above.png", "a deciduous tree")
 # Of twenty pairs that were tried (bench/illusions.py), some of those of which the classifier sees both
 FLIPPED = (("a panda", "a sunflower"), ("a snowman", "a light bulb"), ("a penguin", "a pear"))
 TURNED = (("a ghost", "a jellyfish"), ("a pig face", "a strawberry"), ("a rabbit face", "a tulip"))
-HYBRIDS = (("a rabbit face", "a tulip"), ("a bear", "a cookie"), ("a dog", "a mushroom"))
+HYBRIDS = (("a rabbit face", "a tulip"), ("a bear", "a cookie"), ("an octopus", "a balloon"))
 SIGMA = 3  #   of the hybrids: at the default, 2, the near subject is rarely seen (docs/log.md)
 EACH = 4  #    pictures in a row; of a fusion the best of AMONG, as `--pick best` keeps them
 ENLARGE = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -31,9 +31,11 @@ DEMONSTRATION = 96
 ROUNDING = 2  # grey levels that a browser may change
 SWEEP = (1.0, 1.5, 3.0, 6.0, 12.0)
 
+T = TypeVar("T")
 
-def example(names: Sequence[str], digits: str, words: str) -> str:
-    """What a prompt begins with: digits where only a digits model is there."""
+
+def example(names: Sequence[str], digits: T, words: T) -> T:
+    """What a field begins with: for digits where only a digits model is there."""
     return words if any("digit" not in name for name in names) else digits
 
 
@@ -90,14 +92,14 @@ def _anagrams(desk: Desk, wiring: Wiring) -> None:
     names = desk.worker.names
     with gr.Row():
         first = gr.Textbox(
-            example(names, "6", "a rabbit"),
+            example(names, "6", "a pig face"),
             label="Upright",
             elem_id="anagram-first",
             min_width=160,
             max_lines=2,
         )
         second = gr.Textbox(
-            example(names, "9", "a duck"),
+            example(names, "9", "a strawberry"),
             label="Through the view",
             elem_id="anagram-second",
             min_width=160,
@@ -171,12 +173,13 @@ def _hybrids(desk: Desk, wiring: Wiring) -> None:
     names = desk.worker.names
     with gr.Row():
         far = gr.Textbox(
-            example(names, "3", "a panda"), label="From afar", elem_id="hybrid-far", min_width=160
+            example(names, "3", "a bear"), label="From afar", elem_id="hybrid-far", min_width=160
         )
         near = gr.Textbox(
-            example(names, "8", "flowers"), label="From near", elem_id="hybrid-near", min_width=160
+            example(names, "8", "a cookie"), label="From near", elem_id="hybrid-near", min_width=160
         )
-    sigma = gr.Slider(0.5, 6, value=2, step=0.1, label="Blur between them (less shows more of what is far)")
+    label = "Blur between them (less shows more of what is far)"
+    sigma = gr.Slider(0.5, 6, value=example(names, 2, 3), step=0.1, label=label)
     here = stage("hybrid", "Make hybrids")
     group, distance, result = _slider("hybrid", "Step back", 1, 8)
     latest = gr.State(None)

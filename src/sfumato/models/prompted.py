@@ -87,7 +87,8 @@ class Recall(nn.Module):
         for kept, said in ((self.keys, captions), (self.bags, bags)):
             sums = torch.zeros(kept.shape).index_add_(0, owner, said.float().cpu())
             kept.copy_(F.normalize(sums, dim=1))
-        self._heed(captions[first[1:] - 1].float().cpu(), bags[first[1:] - 1].float().cpu())
+        names = first[1:] - 1
+        self._heed(captions[names].to(self.keys), bags[names].to(self.bags))
 
     def _heed(self, names: Tensor, bags: Tensor) -> None:
         """Draws the key of each concept to its name (M, WORD), (M, BAG) for as long as that recalls others.
@@ -95,7 +96,7 @@ class Recall(nn.Module):
         A mean lies where most captions are: the name "house" may be nearer to the mean of "houses".
         """
         means = self.keys.clone(), self.bags.clone()
-        weight = torch.zeros(len(names), 1)
+        weight = names.new_zeros(len(names), 1)
         for _ in range(STRIDES):
             unsure = self.shares(names, bags).diag() < SURE
             weight[unsure] += 1 / STRIDES

@@ -23,7 +23,7 @@ HIDDEN, FALSE = 0.25, 0.25
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bank:
-    """K captions, encoded, each of one class; captions of one class stand together.
+    """K captions, encoded, each of one class; captions of one class stand together, its name last.
 
     sentence (K, D) float32, tokens (K, L, D), mask (K, L) bool, bag (K, B) float32
     first    (classes + 1,) int64: where each class begins, and K

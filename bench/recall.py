@@ -14,8 +14,7 @@ import argparse
 import torch
 
 import sfumato as sf
-from sfumato.evaluation.emoji import load_emoji_judge
-from sfumato.evaluation.reader import ranks
+from sfumato.evaluation.emoji import answered, load_emoji_judge
 from sfumato.models.asked import PromptedModel
 from sfumato.models.text import load_text_encoder
 from sfumato.training.emoji import held_out_wordings
@@ -38,7 +37,8 @@ def main() -> None:
     }
     for name, questions in asked.items():
         print(f"{len(questions)} {name}")
-        said = load_text_encoder().encode([text for text, _ in questions])
+        texts, wanted = zip(*questions, strict=True)
+        said = load_text_encoder().encode(texts)
         no_text, no_words = torch.zeros_like(said.sentence), torch.zeros_like(said.bag)
         ways = {
             "text encoder": (said.sentence, no_words),
@@ -47,11 +47,12 @@ def main() -> None:
         }
         for how, (sentence, bag) in ways.items():
             share = model.network.recall.shares(sentence, bag)
-            right = [(row[None], accepted) for row, (_, accepted) in zip(share, questions, strict=True)]
-            place = torch.cat([ranks(row.log(), accepted) for row, accepted in right])
-            mass = torch.stack([row[0, sorted(accepted)].sum() for row, accepted in right])
-            first, five = ((place <= most).double().mean().item() for most in (1, 5))
-            print(f"  {how:12} first {first:6.1%}  among five {five:6.1%}  share {mass.mean().item():6.1%}")
+            found = answered(share, wanted)
+            mass = torch.stack([row[sorted(right)].sum() for row, right in zip(share, wanted, strict=True)])
+            print(
+                f"  {how:12} first {found.top_1:6.1%}  among five {found.top_5:6.1%}  "
+                f"share {mass.mean().item():6.1%}"
+            )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.models.convert_words import read_wordnet
+from sfumato.models.word_vectors import PLURALS
 from sfumato.training.emoji import Captions, held_out_wordings
 from sfumato.training.emoji.wordings import SYNONYMS
 
@@ -25,33 +26,34 @@ from sfumato.training.emoji.wordings import SYNONYMS
 def written(phrase: str) -> Iterator[str]:
     """The ways in which WordNet may write a phrase."""
     for joint in ("_", "-", ""):
-        text = phrase.lower().replace(" ", joint).replace("-", joint or "")
-        for ending, instead in (("", ""), ("ies", "y"), ("es", ""), ("s", "")):
+        text = phrase.lower().replace(" ", joint).replace("-", joint)
+        for ending, instead in (("", ""), *PLURALS):
             if text.endswith(ending):
                 yield text.removesuffix(ending) + instead
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    """Find and print."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("wordnet", type=Path)
     meanings = meanings_in(parser.parse_args().wordnet)
 
     concepts = load_emoji_judge().concepts
-    keywords = Captions(concepts).keywords
+    keywords, wordings = Captions(concepts).keywords, held_out_wordings(concepts)
 
     def meant(phrase: str) -> frozenset[object]:
         return frozenset().union(*(meanings[text] for text in written(phrase) if text in meanings))
 
     found = []
-    for wording in held_out_wordings(concepts):
+    for wording in wordings:
+        own = meant(wording.text)
         told = [phrase for row in wording.accepted for phrase in (concepts[row].label, *keywords[row])]
-        if any(meant(wording.text) & meant(phrase) for phrase in told):
+        if any(own & meant(phrase) for phrase in told):
             found.append(wording.text)
     print(textwrap.fill(" ".join(found), 96))
     same = "as" if set(found) == SYNONYMS else "NOT as"
-    print(f"{len(found)} of {len(held_out_wordings(concepts))} wordings, {same} wordings.py has them")
+    print(f"{len(found)} of {len(wordings)} wordings, {same} wordings.py has them")
 
 
 def meanings_in(folder: Path) -> Mapping[str, set[object]]:

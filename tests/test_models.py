@@ -18,6 +18,7 @@ from sfumato.models.saved import load_model, save_model
 from sfumato.models.spared import GELU
 from sfumato.models.store import read_folder
 from sfumato.models.unet import ClassicUNet, DownConv, FCBlock, Flatten, UpConv, one_hot
+from spoiled import edit
 
 NAMES = tuple("0123456789")
 NONE = torch.tensor([-1])
@@ -359,11 +360,6 @@ def test_an_unwritable_place_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SfumatoError, match=r"cannot write the model to .*file/toy"):
         save_model(model(), tmp_path / "file" / "toy")
-
-
-def edit(folder: Path, **changes: object) -> None:
-    path = folder / "model.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def cut(path: Path, *, end: bytes) -> None:

@@ -27,6 +27,7 @@ from sfumato.models.convert_text import bert_config, bert_state, main
 from sfumato.models.int8 import GROUP, SCALE, quantise, restore
 from sfumato.models.text import FOLDER, LENGTH, ROWS, load_text_encoder, read_text_encoder
 from sfumato.models.word_vectors import BAG, WordVectors, load_word_vectors
+from spoiled import edit
 
 ORIGINAL = Path(__file__).parent / "data" / "minilm.safetensors"  # made by bench/text_encoder.py --keep
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "apple", "dog", "##s"]
@@ -328,11 +329,6 @@ def test_what_is_no_original_is_not_converted(source: Path, tmp_path: Path, miss
     with pytest.raises(UsageError, match=f"holds no original to convert: .*{missing}"):
         main(source, tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
-
-
-def edit(folder: Path, **changes: object) -> None:
-    path = folder / "model.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 def stated(folder: Path) -> dict[str, int]:

@@ -22,6 +22,7 @@ from sfumato.models.word_vectors import (
     unpack,
     words_of,
 )
+from spoiled import edit
 
 WORDS = ["dog", "puppy", "bus", "bake", "jog", "rocket"]
 
@@ -209,11 +210,6 @@ def test_other_sources_are_refused(glove: Path, wordnet: Path, tmp_path: Path, d
     with pytest.raises(UsageError, match=message):
         main(glove, wordnet, tmp_path / "made")
     assert not (tmp_path / "made").exists()
-
-
-def edit(folder: Path, **changes: object) -> None:
-    path = folder / "model.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize(

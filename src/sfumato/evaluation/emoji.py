@@ -256,9 +256,9 @@ def evaluate(draw: Draw, *, count: int = 300, seed: int = 0, judge: EmojiJudge |
     accepted, heard = [wording.accepted for wording in wordings], judge.read(by_wording)[1]
     synonyms = [i for i, wording in enumerate(wordings) if wording.synonym]
     return EmojiReport(
-        labels=_answered(read, [frozenset({row}) for row in labels]),
-        wordings=_answered(heard, accepted),
-        synonyms=_answered(heard[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
+        labels=answered(read, [frozenset({row}) for row in labels]),
+        wordings=answered(heard, accepted),
+        synonyms=answered(heard[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
         real=Answered(count=len(judge.features), **judge.as_they_are),
         fid=frechet_distance(Gaussian.of(features), reference),
         real_fid=frechet_distance(Gaussian.of(judge.features[some]), reference),
@@ -281,7 +281,8 @@ def _checked(pictures: Tensor, count: int) -> Tensor:
     return pictures
 
 
-def _answered(read: Tensor, wanted: Sequence[frozenset[int]]) -> Answered:
+def answered(read: Tensor, wanted: Sequence[frozenset[int]]) -> Answered:
+    """How often what scores best of (N, K) is among the N wanted: first, or among the first five."""
     place = torch.cat([ranks(row[None], classes) for row, classes in zip(read, wanted, strict=True)])
     first, five = ((place <= within).double().mean().item() for within in (1, 5))
     return Answered(count=len(wanted), top_1=first, top_5=five)

@@ -139,27 +139,37 @@ def weights(count: int) -> Tensor:
     return DAMPING / (DAMPING + frequency)
 
 
+def read_glove(path: Path) -> tuple[dict[str, int], Tensor, str]:
+    """Each word's row, the vectors (W, 100), the most frequent word first, and the sha256 of the file.
+
+    Raises:
+        UsageError: it is not there, or holds something else.
+    """
+    try:
+        content = path.read_bytes()
+        table = {word: row[:100] for word, row in json.loads(content)["vectors"].items()}
+        vectors = torch.tensor(list(table.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} holds no word vectors to convert: {error}") from error
+    return {word: i for i, word in enumerate(table)}, vectors, hashlib.sha256(content).hexdigest()
+
+
+def general(synsets: Mapping[Key, Synset]) -> set[str]:
+    """The words that mean more than one single thing, person or place."""
+    kinds = (synset for synset in synsets.values() if all(sign != NAMED for sign, *_ in synset.pointers))
+    return {word for synset in kinds for word in synset.words}
+
+
 def main(glove: Path, wordnet: Path, folder: Path) -> None:
     """Convert and publish.
 
     Raises:
         UsageError: the sources are others.
     """
-    try:
-        content = glove.read_bytes()
-        table = {word: row[:100] for word, row in json.loads(content)["vectors"].items()}
-        vectors = torch.tensor(list(table.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{glove} holds no word vectors to convert: {error}") from error
-    row = {word: i for i, word in enumerate(table)}
+    row, vectors, sha256 = read_glove(glove)
     synsets = read_wordnet(wordnet)
     drawn = retrofitted(without_common(vectors), joined(synsets, row))
-    known = {
-        word
-        for synset in synsets.values()
-        if all(sign != NAMED for sign, *_ in synset.pointers)
-        for word in synset.words
-    }
+    known = general(synsets)
     kept = [word for word in row if word in known and re.fullmatch("[a-z]{2,}", word)]
     rows = torch.tensor([row[word] for word in kept])
     drawn = drawn[rows] @ _directions(drawn[rows], BAG)
@@ -169,7 +179,7 @@ def main(glove: Path, wordnet: Path, folder: Path) -> None:
         "name": "GloVe, retrofitted to WordNet",
         "provenance": {
             "sources": {"GloVe 6B, 100 components": "PDDL", "WordNet 3.1": "WordNet licence"},
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": sha256,
             "conversion": "python -m sfumato.models.convert_words",
         },
     }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -32,16 +32,8 @@ BAG = 96  # components of a word, and of a text as a bag of words
 ZERO, MOST = 8, 7  # of half a byte
 
 # Endings of plurals and of verbs, and what stands in their place in the word that the table has
-_ENDINGS = (
-    ("ies", "y"),
-    ("es", ""),
-    ("s", ""),
-    ("ied", "y"),
-    ("ed", ""),
-    ("ed", "e"),
-    ("ing", ""),
-    ("ing", "e"),
-)
+PLURALS = (("ies", "y"), ("es", ""), ("s", ""))
+_ENDINGS = (*PLURALS, ("ied", "y"), ("ed", ""), ("ed", "e"), ("ing", ""), ("ing", "e"))
 _STEM = 3  # letters, at least, before an ending
 
 
@@ -123,11 +115,7 @@ def read_word_vectors(folder: Path) -> WordVectors:
     description, tensors = read_folder(folder)
     if (description.get("kind"), description.get("format")) != (KIND, FORMAT):
         raise SfumatoError(f"{folder / DESCRIPTION} is no table of word vectors that this version reads")
-    words = read_file(folder, description, WORDS).decode().split()
-    return _table(folder, words, tensors, str(description["weights"]["sha256"]))
-
-
-def _table(folder: Path, words: Sequence[str], tensors: Mapping[str, Tensor], sha256: str) -> WordVectors:
+    words, sha256 = read_file(folder, description, WORDS).decode().split(), description["weights"]["sha256"]
     try:
         return WordVectors(words, tensors["packed"], tensors["weight"], sha256=sha256)
     except (KeyError, ValueError) as error:

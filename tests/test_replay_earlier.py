@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 import tiny_pipelines as tiny
 from sfumato.apps.cli import main
-from sfumato.models.registry import load
+from sfumato.models.files.registry import load
 from sfumato.pictures import read_metadata
 
 DATA = Path(__file__).parent / "data" / "replay"

@@ -15,9 +15,9 @@ from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.core.guidance import asked
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
-from sfumato.models.prompted import WORD, PromptedUNet, Words
-from sfumato.models.text import Encoded, load_text_encoder
-from sfumato.models.word_vectors import BAG
+from sfumato.models.networks.text_to_image import WORD, PromptedUNet, Words
+from sfumato.models.text.encoder import Encoded, load_text_encoder
+from sfumato.models.text.word_vectors import BAG
 
 
 class PromptedModel(Model):

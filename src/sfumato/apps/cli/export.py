@@ -28,7 +28,7 @@ def export(
 ) -> None:
     """Write a model as a folder by diffusers' conventions: configurations in JSON, weights as safetensors.
 
-    diffusers loads it as a DDPMPipeline once `sfumato.models.files.export` is imported; sfumato loads it, too.
+    diffusers loads it as a DDPMPipeline once `sfumato.models.files.export` is imported; so does sfumato.
     """
     from sfumato.models.files.registry import load
 

@@ -14,14 +14,13 @@ from PIL import Image
 
 import tiny
 from sfumato.apps.cli import app, main, names
-from sfumato.apps.cli.demo_emoji import EACH, FLIPPED, EmojiTour
+from sfumato.apps.report.chapters import DEMO
 from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
-from sfumato.evaluation import readers
 from sfumato.models.files.registry import MODELS
-from sfumato.models.files.saved import load_model, model_of, save_model
+from sfumato.models.files.saved import model_of, save_model
 from sfumato.models.model import Model, SamplingDefaults
 from sfumato.models.networks.names import build_network
 from sfumato.models.pretrained import HUB
@@ -29,9 +28,6 @@ from sfumato.models.runtime.runner import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
 from sfumato.pictures.read import MAX_SIDE
-from sfumato.recipe import parse_recipe
-from sfumato.sampling import sample
-from sfumato.techniques import anagram
 from sfumato.training.presets import PRESETS
 
 Run = Callable[..., tuple[int, str, str]]
@@ -488,46 +484,26 @@ def test_evaluate_takes_digits_models_only(run: Run, models: Path) -> None:
     assert (code, "draws no digits" in err) == (2, True)
 
 
-class Lightest:
-    """A reader that sees what was asked for the more, the lighter a picture is."""
-
-    def log_probabilities(self, pictures: torch.Tensor) -> torch.Tensor:
-        light = 10 * pictures.mean((1, 2, 3))
-        return torch.stack([light, -light], dim=1).log_softmax(1)
-
-    def meaning(self, text: str) -> frozenset[int]:
-        return frozenset({0 if text else 1})
-
-
-def test_the_anagrams_of_the_demo_are_the_best_of_sixteen(
-    tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(readers, "reader_of", lambda model: Lightest())
-    model = load_model(models / "asked")
-    EmojiTour(model=model, out=tmp_path, seed=7).fusions()
-    metadata = read_metadata(tmp_path / "emoji-flip.png")
-    assert metadata is not None
-    recipes = [parse_recipe(plain) for plain in metadata["recipes"]]
-    assert len(recipes) == EACH * len(FLIPPED)
-    for row in range(len(FLIPPED)):
-        kept = [recipe.seed for recipe in recipes[row * EACH : (row + 1) * EACH]]
-        expression = anagram(*FLIPPED[row], view="flip")
-        light = sample(model, expression, seed=7, count=16).x.mean((1, 2, 3))
-        assert kept == [7 + i for i in light.argsort(descending=True)[:EACH].tolist()]
-
-
-def test_demo_draws_everything_and_says_what_is_missing(run: Run, models: Path) -> None:
+def test_demo_makes_a_page_that_replays(run: Run, models: Path) -> None:
     args = ["demo", "--out", "a/b", "--digits", "MODEL", "--model", models / "asked"]
-    code, out, err = run(*args, "--denoiser", models / "denoiser")
+    code, out, err = run(*args, "--denoiser", models / "denoiser", "--seed", 3)
     assert code == 0, err
-    expected = ["digits", "anagram", "hybrid", "seven", "inpaint", "translate", "denoise"]
-    kinds = ("prompts", "guidance", "translate", "inpaint", "flip", "rotate_180", "hybrid")
-    expected += [f"emoji-{kind}" for kind in kinds]
-    *sheets, page = (line.split()[0] for line in out.splitlines())
-    assert sheets == [f"a/b/{name}.png" for name in expected]
-    for name in ("digits", "inpaint", "translate", *expected[7:]):
-        assert "agree" in run("replay", f"a/b/{name}.png")[1], name
-    shown = re.findall('src="(.*?)"', Path(page).read_text())
-    assert {f"emoji-{kind}.png" for kind in kinds} == set(shown)
-    code, _, err = run(*args, "--denoiser", "nowhere")
-    assert (code, "skipped: the denoising study" in err) == (3, True)
+    assert out.split() == ["a/b/index.html"]
+    page = Path("a/b/index.html").read_text()
+    ids = re.findall('<section id="s([^"]+)" data-status="done"', page)
+    assert ids == [chapter.id for chapter in DEMO.chapters]
+    assert f"--model {models / 'asked'} --digits {models / 'digits'}" in page
+    pictures = set(re.findall('src="(pictures/.*?)"', page))
+    for chapter in DEMO.chapters:
+        own = sorted(picture for picture in pictures if picture.startswith(f"pictures/{chapter.id}-"))
+        assert own, chapter.id
+        if chapter.subject != "denoiser":  # whose pictures no recipe makes
+            assert "agree" in run("replay", f"a/b/{own[0]}")[1], own[0]
+    kept = run(*args, "--denoiser", models / "denoiser", "--seed", 3)[2]
+    assert kept.count(" kept") == len(DEMO.chapters)
+
+
+def test_demo_without_a_model_begins_nothing(run: Run, models: Path) -> None:
+    code, _, err = run("demo", "--digits", "MODEL", "--model", models / "asked", "--denoiser", "nowhere")
+    assert (code, "nowhere" in err) == (3, True)
+    assert files() == set()

@@ -94,11 +94,11 @@ def study(
     seed: int = 0,
 ) -> list[Denoising]:
     """The study at each level, clean (1, C, H, W), the bar moving over the levels."""
-    from sfumato.core.expression import prompt as asked
+    from sfumato.core.expression import prompt as prompt_of
     from sfumato.core.expression import unconditional
     from sfumato.study import denoise
 
-    what = unconditional() if prompt is None else asked(prompt)
+    what = unconditional() if prompt is None else prompt_of(prompt)
     found = []
     for index, t in enumerate(at):
         found += denoise(model, clean, what, at=[t], steps=steps, blur=blur, seed=seed)

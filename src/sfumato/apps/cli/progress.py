@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
-
-    from sfumato.core.sampler import Step
 
 
 class Bar:
@@ -31,10 +27,6 @@ class Bar:
     def hide(self) -> None:
         """Take the bar away until it moves again, so that something else can be printed."""
         self._progress.stop()
-
-    def see(self, step: Step) -> None:
-        """Move the bar with the steps of a run: an `on_step`."""
-        self.show(step.index + 1, step.total)
 
 
 @contextmanager
@@ -69,12 +61,3 @@ def on_terminal() -> bool:
 def note(text: str) -> None:
     """One line for the person, on stderr; stdout holds the names of what was written."""
     typer.echo(text, err=True)
-
-
-@contextmanager
-def told(path: Path, what: str) -> Iterator[Bar]:
-    """A bar, and in the end where the picture lies and how long it took."""
-    start = time.monotonic()
-    with progress_bar(what) as bar:
-        yield bar
-    typer.echo(f"{path}  {time.monotonic() - start:5.1f} s  {what}")

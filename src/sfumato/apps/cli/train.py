@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,10 +13,12 @@ from typer import Argument, Option
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.options import Arithmetic
 from sfumato.apps.cli.progress import note, on_terminal, progress_bar
-from sfumato.apps.cli.sheets import one_of_each, save_sheet
 from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfumato.core.expression import Expression
     from sfumato.models.model import Model
     from sfumato.models.text_to_image import PromptedModel
     from sfumato.training.loop import Progress
@@ -161,32 +163,59 @@ def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
     except OSError as error:
         raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
     if isinstance(model, PromptedModel):
-        draw_asked(model, path)
+        draw_probes(model, path)
     elif model.network.timed:
-        count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
-        sheet = one_of_each(model, count, seed=0)  # of weights that no recipe could name
-        save_sheet(sheet, path, columns=PER_CLASS, enlarge=ENLARGE, metadata=False)
+        draw_classes(model, path)
     else:
         draw_denoised(model, data, path)
 
 
-def draw_asked(model: PromptedModel, path: Path) -> None:
-    """For each of PROBES the estimate from pure noise, which tells soonest whether the words are heard, and a
-    picture; one under the other.
+def draw_classes(model: Model, path: Path) -> None:
+    """PER_CLASS pictures of every class, a row for each; of a model without classes a square of pictures."""
+    from sfumato.core.expression import label, unconditional
+
+    count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
+    expressions = [label(i) for i in range(len(model.class_names))] or [unconditional()]
+    save_sheet(drawn_together(model, expressions, count), path)
+
+
+def draw_probes(model: PromptedModel, path: Path) -> None:
+    """Two rows: the estimate of each prompt of PROBES from pure noise, and a picture of it below.
+
+    The estimates show soonest whether the network follows the words.
     """
     import torch
 
     from sfumato.core.frame import Prompt
-    from sfumato.pictures import grid, save_picture
-    from sfumato.sampling import make_recipe, run_together
 
     noise = torch.randn((1, *model.shape), generator=torch.Generator().manual_seed(0)).to(model.device)
     ones = torch.ones(len(PROBES), device=model.device)
     prompts = [Prompt(text) for text in PROBES]
     estimates = model.denoise(noise.expand(len(PROBES), -1, -1, -1), ones, prompts).x0.cpu()
-    made = run_together([make_recipe(model, text, seed=0) for text in PROBES], model)
-    x = torch.cat([estimates, *(pictures.x for pictures in made)])
-    save_picture(grid(x.clamp(-1, 1), len(PROBES), enlarge=ENLARGE), path)
+    pictures = drawn_together(model, PROBES, 1, same_seed=True)
+    save_sheet(torch.cat([estimates, pictures]), path, columns=len(PROBES))
+
+
+def drawn_together(
+    model: Model, prompts: Sequence[Expression | str], count: int, *, same_seed: bool = False
+) -> Tensor:
+    """`count` pictures of each prompt, (N, C, H, W), sharing passes; by default each its own seed."""
+    import torch
+
+    from sfumato.sampling import make_recipe, run_together
+
+    seeds = [0 if same_seed else i * count for i in range(len(prompts))]
+    jobs = [
+        make_recipe(model, what, seed=seed, count=count) for what, seed in zip(prompts, seeds, strict=True)
+    ]
+    return torch.cat([pictures.x for pictures in run_together(jobs, model)])
+
+
+def save_sheet(x: Tensor, path: Path, columns: int = PER_CLASS) -> None:
+    """Write pictures as one sheet, without a recipe: none could name the weights of a training."""
+    from sfumato.pictures import grid, save_picture
+
+    save_picture(grid(x.clamp(-1, 1), columns, enlarge=ENLARGE), path)
 
 
 def draw_denoised(model: Model, data: str, path: Path) -> None:
@@ -194,7 +223,6 @@ def draw_denoised(model: Model, data: str, path: Path) -> None:
     import torch
 
     from sfumato.core.expression import unconditional
-    from sfumato.pictures import grid, save_picture
     from sfumato.study import noised, one_step_denoised
     from sfumato.training.data import to_house_range
     from sfumato.training.datasets import load_dataset
@@ -203,8 +231,7 @@ def draw_denoised(model: Model, data: str, path: Path) -> None:
     clean = [picture[None] for picture in pictures]
     noisy = [noised(model.schedule, x, 1.0, seed=i) for i, x in enumerate(clean)]
     denoised = [one_step_denoised(model, x, 1.0, unconditional()) for x in noisy]
-    sheet = grid(torch.cat([*clean, *noisy, *denoised]).clamp(-1, 1), PER_CLASS, enlarge=ENLARGE)
-    save_picture(sheet, path)
+    save_sheet(torch.cat([*clean, *noisy, *denoised]), path)
 
 
 def _speaks() -> bool:

@@ -169,7 +169,7 @@ def _trainer(machine: Loading) -> Train:
     from sfumato.training.signals import TrainingStopped
 
     if machine.dtype not in PRECISIONS:
-        raise UsageError(f"training in {machine.dtype} is not offered: use bfloat16 or float32")
+        raise UsageError(f"--dtype {machine.dtype} is not for training: use bfloat16 or float32")
 
     keep_memory()
 

@@ -11,7 +11,7 @@ import typer
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
-from sfumato.apps.cli.options import Arithmetic
+from sfumato.apps.cli.options import Precision
 from sfumato.apps.cli.progress import note, on_terminal, progress_bar
 from sfumato.errors import SfumatoError, UsageError
 
@@ -37,14 +37,9 @@ PROBES = ("rocket", "skull", "panda", "dog", "old man", "sunflower", "camping", 
 
 def train(
     *,
-    machine: Arithmetic,
+    machine: Precision,
     preset: Annotated[
-        str,
-        Argument(
-            help=f"What to train: {', '.join(names.PRESETS)}.",
-            callback=checks.one_of(names.PRESETS),
-            autocompletion=names.completing(names.PRESETS),
-        ),
+        str, Argument(help=f"What to train: {', '.join(names.PRESETS)}.", **checks.choice(names.PRESETS))
     ],
     out: Annotated[
         Path | None,
@@ -52,10 +47,10 @@ def train(
     ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
     epochs: Annotated[
-        int | None, Option(min=1, help="Passes over the data; the preset's by default.")
+        int | None, Option(min=1, help="Passes over the data; by default the preset's.")
     ] = None,
     max_steps: Annotated[int | None, Option(min=1, help="Stop, save and export after this step.")] = None,
-    limit: Annotated[int | None, Option(min=1, help="Use the first so many pictures only.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="Use only this many pictures, the first ones.")] = None,
     seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Seed of weights, order and noise.")] = 0,
     sample_at: Annotated[
         list[int] | None,
@@ -66,7 +61,7 @@ def train(
     ] = None,
     start_from: Annotated[
         str | None,
-        Option(help="A model of the same network whose weights are the first ones.", show_default=False),
+        Option(help="A model of the same network, whose weights training starts from.", show_default=False),
     ] = None,
     compiled: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False,
 ) -> None:
@@ -76,7 +71,7 @@ def train(
     processes are started by `accelerate launch` or `torchrun`, see the example; they divide the batch.
     """
     if machine.dtype not in PRECISIONS:
-        raise UsageError(f"training in {machine.dtype} is not offered: use bfloat16 or float32")
+        raise UsageError(f"--dtype {machine.dtype} is not for training: use bfloat16 or float32")
     folder = out or Path("runs") / preset
     try:
         from sfumato.training.loop import train
@@ -91,7 +86,7 @@ def train(
         raise UsageError(f"--sample-at {late[0]}: the training has {last} epochs")
     chosen = set(sample_at or (1, *range(5, last, 5), last))
     if start_from is not None and resume:
-        raise UsageError("--start-from: a run that is resumed goes on from its own weights")
+        raise UsageError("--start-from and --resume contradict each other: a resumed run has its own weights")
     from sfumato.models.files.registry import load
 
     keep_memory()
@@ -111,7 +106,7 @@ def train(
         on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, folder, epoch),
     )
     model = follow(preset, steps)
-    if _speaks():
+    if _reports():
         typer.echo(model)
         note(f"see it with: sfumato generate --model {model}")
 
@@ -132,7 +127,7 @@ def keep_memory() -> bool:
 
 
 def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
-    """Run a training to its end, showing where it stands; returns the model's folder."""
+    """Run a training to its end and show its progress; returns the model's folder."""
     epoch = 0
     with progress_bar(what) as bar:
         while True:
@@ -145,7 +140,7 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
                 f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.4f}, "
                 f"{progress.pictures_per_second:.0f} images/s"
             )
-            if not _speaks():
+            if not _reports():
                 continue
             bar.show(progress.step, progress.steps, text)
             if not on_terminal() and (progress.epoch > epoch or progress.step == progress.steps):
@@ -154,7 +149,7 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
 
 
 def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
-    """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
+    """Write the sheet of an epoch: pictures of the model; of a model of one noise level what it denoises."""
     from sfumato.models.text_to_image import PromptedModel
 
     path = folder / "samples" / f"epoch-{epoch:03d}.png"
@@ -234,8 +229,8 @@ def draw_denoised(model: Model, data: str, path: Path) -> None:
     save_sheet(torch.cat([*clean, *noisy, *denoised]), path)
 
 
-def _speaks() -> bool:
-    """Whether this is the process that reports: of several, the first."""
+def _reports() -> bool:
+    """Whether this process reports; of several, the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -59,7 +59,7 @@ class PictureSet:
 class MadeSet:
     """A set whose pictures lie in the folder. seeds: of the pictures, in their order."""
 
-    asked: PictureSet
+    picture_set: PictureSet
     file: str  # as it is given to --out and to save
     pictures: list[Picture]
     seeds: list[int]
@@ -89,38 +89,38 @@ def make_row(work: Workspace, sets: Sequence[PictureSet]) -> tuple[tuple[Picture
     return tuple(picture for one in made for picture in one.pictures), code_of(work, made)
 
 
-def _kept(asked: PictureSet, model: Model, made: Pictures) -> list[Pictures]:
+def _kept(picture_set: PictureSet, model: Model, made: Pictures) -> list[Pictures]:
     """Each picture that is kept, with the recipe of itself alone."""
-    rows = list(range(asked.count))
-    if asked.best_of is not None:
-        expression = as_expression(asked.what.value)
-        rows, _ = pick_best(reader_of(model), made.x, expression, keep=asked.count)
+    rows = list(range(picture_set.count))
+    if picture_set.best_of is not None:
+        expression = as_expression(picture_set.what.value)
+        rows, _ = pick_best(reader_of(model), made.x, expression, keep=picture_set.count)
     return [Pictures(made.x[row : row + 1], made.recipe.single(row)) for row in rows]
 
 
-def _saved(work: Workspace, asked: PictureSet, kept: Sequence[Pictures]) -> MadeSet:
-    file = f"{work.section}-{asked.name}.png"
+def _saved(work: Workspace, picture_set: PictureSet, kept: Sequence[Pictures]) -> MadeSet:
+    file = f"{work.section}-{picture_set.name}.png"
     pictures, seeds = [], []
     for one in kept:
-        (path,) = one.save(work.folder / file, numbered=asked.count > 1)
-        pictures.append(work.picture(path.name, asked.alt, asked.caption))
+        (path,) = one.save(work.folder / file, numbered=picture_set.count > 1)
+        pictures.append(work.picture(path.name, picture_set.alt, picture_set.caption))
         seeds.append(one.recipe.seed)
-    if asked.command is None:
-        plain = {**kept[0].recipe.plain(), "count": asked.count}
+    if picture_set.command is None:
+        plain = {**kept[0].recipe.plain(), "count": picture_set.count}
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
         publish(work.folder / file.replace(".png", ".yaml"), text.encode())
-    return MadeSet(asked=asked, file=file, pictures=pictures, seeds=seeds)
+    return MadeSet(picture_set=picture_set, file=file, pictures=pictures, seeds=seeds)
 
 
 def code_of(work: Workspace, made: Sequence[MadeSet], *, also: Sequence[Snippet] = ()) -> Code:
     """How the pictures are made by hand; `also` are statements that make what stands beside them."""
-    model = _model(work, made[0].asked)
+    model = _model(work, made[0].picture_set)
     commands = tuple(_command(model.value, one) for one in made)
     return Code(commands=commands, python=program([*(_python(model, one) for one in made), *also]))
 
 
-def _model(work: Workspace, asked: PictureSet) -> Snippet:
-    return asked.model or work.model_snippet()
+def _model(work: Workspace, picture_set: PictureSet) -> Snippet:
+    return picture_set.model or work.model_snippet()
 
 
 def model_words(model: Model) -> list[str]:
@@ -134,14 +134,14 @@ def _dtype_words(model: Model) -> list[str]:
 
 
 def _command(model: Model, made: MadeSet) -> str:
-    asked = made.asked
-    if asked.command is None:  # the recipe names the model, and not its arithmetic
+    picture_set = made.picture_set
+    if picture_set.command is None:  # the recipe names the model, and not its arithmetic
         recipe = made.file.replace(".png", ".yaml")
         return shlex.join(["sfumato", "run", recipe, *_dtype_words(model), "--out", made.file])
-    options = asked.settings() | ({"count": asked.count} if asked.count > 1 else {})
-    if asked.best_of is not None:
-        options |= {"pick": "best", "from": asked.best_of}
-    words = [_plain(word) for word in asked.command]
+    options = picture_set.settings() | ({"count": picture_set.count} if picture_set.count > 1 else {})
+    if picture_set.best_of is not None:
+        options |= {"pick": "best", "from": picture_set.best_of}
+    words = [_plain(word) for word in picture_set.command]
     words += [
         *model_words(model),
         *(w for key, value in options.items() for w in (f"--{key}", _plain(value))),
@@ -151,20 +151,20 @@ def _command(model: Model, made: MadeSet) -> str:
 
 def _python(model: Snippet, made: MadeSet) -> Snippet:
     """The statement that makes and writes the pictures."""
-    asked, file = made.asked, literal(made.file).text
-    settings = {key: literal(value).text for key, value in asked.settings().items()}
-    several = asked.best_of is not None and asked.count > 1
+    picture_set, file = made.picture_set, literal(made.file).text
+    settings = {key: literal(value).text for key, value in picture_set.settings().items()}
+    several = picture_set.best_of is not None and picture_set.count > 1
     if several:
         settings["seed"], file = "seed", f'f"{made.file.removesuffix(".png")}-{{seed}}.png"'
-    elif asked.best_of is not None:
+    elif picture_set.best_of is not None:
         settings["seed"] = str(made.seeds[0])
-    elif asked.count > 1:
-        settings["count"] = str(asked.count)
-    words = ["model", asked.what.text, *(f"{key}={value}" for key, value in settings.items())]
+    elif picture_set.count > 1:
+        settings["count"] = str(picture_set.count)
+    words = ["model", picture_set.what.text, *(f"{key}={value}" for key, value in settings.items())]
     text = broken("sf.sample", words, f".save({file})")
     if several:
         text = f"for seed in {made.seeds}:\n{textwrap.indent(text, '    ')}"
-    return statement(text, model, asked.what)
+    return statement(text, model, picture_set.what)
 
 
 def _plain(value: object) -> str:

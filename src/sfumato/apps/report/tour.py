@@ -50,7 +50,7 @@ class CleanPicture(TourPicture):
 
 
 class MaskedPicture(PromptedPicture):
-    """A picture, the mask of what is made anew, and the prompt of the whole."""
+    """A picture, the mask of the pixels to make, and the prompt of the whole."""
 
     mask: Text
 

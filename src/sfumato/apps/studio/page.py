@@ -15,7 +15,7 @@ from gradio import processing_utils
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.studio import tabs
 from sfumato.apps.studio.backend import Backend, SamplingSettings
-from sfumato.apps.studio.components import Wiring, quick
+from sfumato.apps.studio.components import LIGHT, Wiring, make_controls, quick, result_panel
 from sfumato.apps.studio.images import blank_pad
 from sfumato.apps.studio.theme import CSS, FRAME, theme
 from sfumato.errors import UsageError

@@ -33,10 +33,10 @@ def anagrams(work: Workspace) -> Iterator[Block]:
         yield turning(work, one, two, f"“{two.upright}” and “{two.seen}”")
 
 
-def turning(work: Workspace, asked: PictureSet, two: Anagram, title: str) -> Turns:
+def turning(work: Workspace, picture_set: PictureSet, two: Anagram, title: str) -> Turns:
     """The pictures of an anagram with what is seen through its view."""
     view = make_view(two.view)
-    made = make_sets(work, [asked])
+    made = make_sets(work, [picture_set])
     turns, also = [], []
     for upright in made[0].pictures:
         seen = f"{upright.file.removesuffix('.png')}-seen.png"
@@ -48,17 +48,17 @@ def turning(work: Workspace, asked: PictureSet, two: Anagram, title: str) -> Tur
         turns.append(Turn(view=view.name, upright=captioned, seen=other))
     return Turns(
         title=title,
-        note=f"Through {two.view}: {view.description}.{best_note(asked)}",
+        note=f"Through {two.view}: {view.description}.{best_note(picture_set)}",
         turns=tuple(turns),
         code=code_of(work, made, also=also),
     )
 
 
-def best_note(asked: PictureSet) -> str:
+def best_note(picture_set: PictureSet) -> str:
     """How the pictures were chosen, where they were."""
-    if asked.best_of is None:
+    if picture_set.best_of is None:
         return ""
-    return f" The best {asked.count} of {asked.best_of}, as the package's classifier reads them."
+    return f" The best {picture_set.count} of {picture_set.best_of}, as the package's classifier reads them."
 
 
 def _seen(file: str, view: str, seen: str) -> Snippet:

@@ -85,7 +85,7 @@ def guidance(work: Workspace) -> Iterator[Block]:
     if prompt is None:
         return
     own = work.model.defaults.guidance
-    for name, scale, said in (
+    for name, scale, words in (
         ("off", 1.0, "off (scale 1)"),
         ("on", None, f"on, the default scale of {own:g}"),
     ):
@@ -99,7 +99,7 @@ def guidance(work: Workspace) -> Iterator[Block]:
             alt=f"{prompt}, guidance {name}",
         )
         pictures, code = make_row(work, [one])
-        yield Row(title=f"“{prompt}”, guidance {said}", pictures=pictures, code=code)
+        yield Row(title=f"“{prompt}”, guidance {words}", pictures=pictures, code=code)
     sets = [
         PictureSet(
             what=literal(prompt),

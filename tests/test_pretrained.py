@@ -249,7 +249,7 @@ def test_the_safety_checker_and_the_watermark_are_those_of_diffusers(tmp_path: P
     assert bool((corner != 0).any())  # the mark, on black as well
     assert bool((rest == 0).all()) == objects
     model = sf.load(str(folder))
-    model.release = None
+    model.postprocess = None
     assert not torch.equal(to_uint8(sf.sample(model, "a cat", seed=SEED, steps=3).x), ours)
 
 

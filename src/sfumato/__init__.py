@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from sfumato.models.model import Model
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe
-    from sfumato.sampling import Pictures, make_recipe, run, sample
+    from sfumato.results import Pictures
+    from sfumato.sampling import make_recipe, run, sample
     from sfumato.study import denoise
     from sfumato.techniques import (
         Edit,

@@ -73,12 +73,16 @@ def _echoed(expression: Expression, frame: Frame) -> Tensor:
 
 
 def _residual(expression: Expression, frame: Frame) -> float:
-    return float((_echoed(_asking(expression), frame) - frame.x).abs().max())
+    return float((_echoed(_all_networks(expression), frame) - frame.x).abs().max())
 
 
-def _asking(e: Expression) -> Expression:
-    """The same tree with every known picture asked of a network, so that all leaves echo."""
-    return Ask(Unconditional()) if isinstance(e, Known) else e.with_children([_asking(c) for c in e.children])
+def _all_networks(e: Expression) -> Expression:
+    """The same tree with a network in the place of every known picture, so that all leaves echo."""
+    return (
+        Ask(Unconditional())
+        if isinstance(e, Known)
+        else e.with_children([_all_networks(c) for c in e.children])
+    )
 
 
 def _lowest(expression: Expression, residual: float, frame: Frame) -> tuple[str, float]:

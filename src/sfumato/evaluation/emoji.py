@@ -24,7 +24,7 @@ from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.phrasing import without_frame
-from sfumato.sampling import MAX_ROWS, make_recipe, run_together
+from sfumato.sampling import MAX_ROWS, make_run, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
 from sfumato.training.emoji.dataset import concepts_from_json
 
@@ -206,7 +206,7 @@ def sampled(
                     on_progress(start + count * (step.index + 1) / step.total, len(prompts))
 
             jobs = [
-                make_recipe(
+                make_run(
                     model,
                     text,
                     seed=(seed + start + i) % 2**64,
@@ -218,7 +218,7 @@ def sampled(
                 )
                 for i, text in enumerate(texts)
             ]
-            made += [p.x for p in run_together(jobs, model, on_step=on_step, max_rows=max_rows)]
+            made += [p.x for p in run_together(jobs, on_step=on_step, max_rows=max_rows)]
         return torch.cat(made)
 
     return draw

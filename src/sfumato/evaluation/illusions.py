@@ -15,10 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.core.expression import Ask, Expression, Filtered, Seen, Sum
+from sfumato.core.expression import Ask, Clipped, Expression, Filtered, Guided, Seen, Sum
 from sfumato.core.filters import Band, Filter, HighPass, LowPass
 from sfumato.core.frame import Prompt
-from sfumato.core.guidance import Clipped, Guided
 from sfumato.core.views import View
 from sfumato.errors import UsageError
 from sfumato.evaluation.reader import Reader, log_probability, ranks

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sfumato.core.engine import Denoiser
 from sfumato.core.guidance import Scale
+from sfumato.core.solvers import Solver
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
 from sfumato.models.pretrained.text import TextModel
@@ -25,9 +26,9 @@ class StageSettings:
     """
 
     steps: int | None = None
-    solver: str | None = None
+    solver: str | Solver | None = None
     spacing: str | None = None
-    guidance: float | Scale | None = None
+    guidance: Scale | None = None
     low_t: float | None = None
 
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.core.expression import Expression
-from sfumato.core.frame import Condition, Label, Prompt, Unconditional
-from sfumato.core.guidance import Guided, Scale
+from sfumato.core.expression import Expression, Guided
+from sfumato.core.frame import Condition, Label, LowResolution, Prompt, Unconditional
+from sfumato.core.guidance import Scale
 from sfumato.core.invariant import check_whole
+from sfumato.core.noise import DrawNoise
 from sfumato.core.prediction import PREDICTIONS, Estimate, Prediction, to_x0
 from sfumato.core.schedule import Schedule
-from sfumato.core.solvers import Draw
 from sfumato.errors import UsageError
 from sfumato.models.networks.base import Network
 from sfumato.models.runtime.runner import Compile, Offload, Runner, check_offload
@@ -49,8 +49,8 @@ class SamplingDefaults:
     quantile: float | None = None
     options: Mapping[str, float | str] = field(default_factory=dict)
 
-    def dressed(
-        self, e: Expression, *, guidance: float | Scale | None = None, clip: bool | None = None
+    def with_defaults(
+        self, e: Expression, *, guidance: Scale | None = None, clip: bool | None = None
     ) -> Expression:
         """The expression with guidance, where it has none of its own, and clipping; None is the default.
 
@@ -78,10 +78,10 @@ class Model:
     class_names: what a prompt may call the classes, in their order; () for a network without classes.
     provenance: JSON-able facts about the training, kept as they are.
     sha256: of the file that the weights were loaded from; None for weights that were never stored.
-    release: what its licence asks to be done to every picture (B, C, H, W) that leaves; None: nothing.
+    postprocess: what its licence asks to be done to every picture (B, C, H, W) that leaves; None: nothing.
     """
 
-    release: Callable[[Tensor], Tensor] | None = None
+    postprocess: Callable[[Tensor], Tensor] | None = None
 
     def __init__(
         self,
@@ -143,9 +143,9 @@ class Model:
         self._runner = Runner(self.network, device=device, dtype=dtype, compile=compile)
         return self
 
-    def expect(self, rows: int) -> None:
+    def plan_rows(self, rows: int) -> None:
         """A run of so many rows (pictures x steps) is coming: what `compile="auto"` goes by."""
-        self._runner.expect(rows)
+        self._runner.plan_rows(rows)
 
     @property
     def state_shape(self) -> tuple[int, int, int]:
@@ -164,14 +164,14 @@ class Model:
 
     # -- what an adapter of a foreign model changes; a run asks all of it of every model
 
-    def state(self, size: tuple[int, int]) -> tuple[int, int, int]:
+    def state_shape_for(self, size: tuple[int, int]) -> tuple[int, int, int]:
         """(C, H, W) of what is sampled for a canvas of this size (H, W)."""
         return (self.shape[0], *size)
 
     def check(self, e: Expression) -> None:
         """Refuse an expression that this model cannot be asked, with the reason: UsageError."""
 
-    def express(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
+    def lower(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
         """An expression over pictures of this size (H, W) as one over this model's states, checked.
 
         in_pixels: views and filters of a model of latents act on its decoded estimates.
@@ -182,7 +182,7 @@ class Model:
         if in_pixels:
             raise UsageError(f"{self.name} works on pixels already: leave in_pixels out")
         self.check(e)
-        check_whole(e, self.state(size), native=self.state_shape[1:])
+        check_whole(e, self.state_shape_for(size), native=self.state_shape[1:])
         return e
 
     def prepare(self, e: Expression) -> None:
@@ -205,7 +205,7 @@ class Model:
     def unload(self) -> None:
         """Free the memory of the network, where it can come back by itself."""
 
-    def encode(self, picture: Tensor, draw: Draw | None = None) -> Tensor:  # noqa: ARG002
+    def encode(self, picture: Tensor, draw: DrawNoise | None = None) -> Tensor:  # noqa: ARG002
         """The state of pictures (B, C, H, W) in [-1, 1]; encoders that sample do so with `draw`, if given."""
         return picture
 
@@ -213,7 +213,9 @@ class Model:
         """The pictures (B, C, H, W) of states."""
         return state
 
-    def denoise(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Estimate:
+    def denoise(
+        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], low: LowResolution | None = None
+    ) -> Estimate:
         """The estimate of x0 from x (N, C, H, W) at t (N,) under N conditions.
 
         Raises:

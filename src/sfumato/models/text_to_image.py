@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from sfumato.core.expression import Expression
+from sfumato.core.expression import Expression, conditions_of
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
-from sfumato.core.guidance import asked
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
 from sfumato.models.networks.text_to_image import WORD, PromptedUNet, Words
@@ -38,7 +37,7 @@ class PromptedModel(Model):
 
     def prepare(self, e: Expression) -> None:
         """Have the texts of a run encoded, all at once."""
-        self._encode([self._split(c.text)[0] for c in asked(e) if isinstance(c, Prompt)])
+        self._encode([self._split(c.text)[0] for c in conditions_of(e) if isinstance(c, Prompt)])
 
     def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
         answer: Tensor = self._runner(x, t, self._words(conditions, x.device))

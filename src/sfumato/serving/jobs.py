@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from torch import Tensor
 
-from sfumato.core.notation import Inputs
+from sfumato.core.writing import Inputs
 from sfumato.errors import UsageError
 from sfumato.recipe import Recipe
 

@@ -23,9 +23,9 @@ from sfumato.core.expression import unconditional
 from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
-from sfumato.preparing import prepare
 from sfumato.recipe import Recipe
-from sfumato.sampling import make_recipe
+from sfumato.run import read_run
+from sfumato.sampling import make_run, sampler_of
 from sfumato.serving.jobs import Ended, Job, Listener, Made, Part, State, Stepped
 
 IDLE_SECONDS = 1.0  # how often an idle worker shows that it lives
@@ -306,11 +306,11 @@ class Worker:
     def _measure(self, name: str) -> None:
         """Make a picture of two steps: what is slow the first time is over, and a row has a time."""
         desk = self._desks[name]
-        recipe, inputs = make_recipe(desk.model, unconditional(), seed=0, steps=2, guidance=1)
-        desk.running.join(name, prepare(recipe, desk.model, inputs))
+        run = make_run(desk.model, unconditional(), seed=0, steps=2, guidance=1)
+        desk.running.join(name, sampler_of(run))
         while not desk.running.turn([name]):
             pass
-        desk.running.join(name, prepare(recipe, desk.model, inputs))
+        desk.running.join(name, sampler_of(run))
         ended: Mapping[object, Outcome] = {}
         while not ended:
             ended = self._timed(name, [name])
@@ -392,7 +392,8 @@ class Worker:
             return True
         recipe, inputs = picture.job.recipes[picture.index]
         try:
-            sampler = prepare(recipe, desk.model, inputs, on_step=self._watch(picture, desk.model))
+            run = read_run(recipe, desk.model, inputs)
+            sampler = sampler_of(run, on_step=self._watch(picture, desk.model))
             desk.running.join(picture, sampler)
         except Exception as error:
             self._end(picture.job, State.FAILED, error)
@@ -493,7 +494,7 @@ def preview_steps(count: int, total: int) -> set[int]:
 def _leaving(model: Model, state: Tensor) -> Tensor:
     """A state as a picture that may be shown: a preview leaves as much as the picture itself."""
     x = model.decode(state).clamp(-1, 1)
-    return x if model.release is None else model.release(x)
+    return x if model.postprocess is None else model.postprocess(x)
 
 
 def _shown(x: Tensor) -> Tensor:

@@ -135,15 +135,15 @@ class Tour:
             pictures.save_grid(path, columns=ROW, enlarge=ENLARGE)
 
     def _translate(self, source: Path) -> None:
-        from sfumato.sampling import make_recipe
+        from sfumato.sampling import make_run
         from sfumato.techniques import translate
 
         path = self.out / "translate.png"
         with told(path, f"turned into a 9, by strengths {', '.join(map(str, STRENGTHS))}") as bar:
             inputs = Inputs(self.model)
             edits = [translate(inputs.picture(source), "9", strength=strength) for strength in STRENGTHS]
-            jobs = [make_recipe(self.model, edit, seed=self.seed, files=inputs.files) for edit in edits]
-            save_sheet(together(self.model, jobs, bar), path, columns=len(STRENGTHS), enlarge=ENLARGE)
+            jobs = [make_run(self.model, edit, seed=self.seed, files=inputs.files) for edit in edits]
+            save_sheet(together(jobs, bar), path, columns=len(STRENGTHS), enlarge=ENLARGE)
 
     def denoising(self, denoiser: Model) -> None:
         """The study of the one-step denoiser on the same digit."""

@@ -18,7 +18,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from sfumato.core.expression import Expression
     from sfumato.models.model import Model
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
     from sfumato.techniques import Edit
 
 PROMPTS = ("a rocket", "a skull", "a panda", "a dog", "an old man", "a sunflower", "camping", "a pen")
@@ -112,17 +112,17 @@ class EmojiTour:
         inputs: Inputs | None = None,
     ) -> None:
         """A sheet with a row for each question: its first `count` pictures, or the best of `among`."""
-        from sfumato.sampling import make_recipe
+        from sfumato.sampling import make_run
 
         path, recorded = self.out / name, inputs.files if inputs is not None else None
         choice = None if among is None else Choice(keep=count, among=among)
         judges = [] if choice is None else [choice.judge(self.model, question) for question in questions]
         with told(path, title) as bar:
             jobs = [
-                make_recipe(self.model, question, seed=self.seed, count=among or count, files=recorded)
+                make_run(self.model, question, seed=self.seed, count=among or count, files=recorded)
                 for question in questions
             ]
-            parts = together(self.model, jobs, bar)
+            parts = together(jobs, bar)
             if judges:
                 parts = [
                     best for made, judge in zip(parts, judges, strict=True) for best in _best(made, judge)
@@ -191,7 +191,7 @@ class EmojiTour:
 
 def _best(made: Pictures, judge: Judged) -> list[Pictures]:
     """The best of one question's pictures, each with the recipe of itself alone."""
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
 
     rows, _ = judge.best(made.x)
     return [Pictures(made.x[row : row + 1], made.recipe.single(row)) for row in rows]

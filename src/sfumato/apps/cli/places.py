@@ -30,7 +30,7 @@ class Places:
         Raises:
             UsageError: one of the places is an input.
         """
-        from sfumato.sampling import numbered_path
+        from sfumato.results import numbered_path
 
         folder = self.picture.parent.resolve()
         written = {place.resolve() for place in (self.picture, self.animation, self.recipe) if place}

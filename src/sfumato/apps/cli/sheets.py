@@ -10,27 +10,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.apps.cli.progress import Bar
-    from sfumato.core.notation import Inputs as Given
     from sfumato.core.sampler import Step
     from sfumato.models.model import Model
-    from sfumato.recipe import Recipe
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
+    from sfumato.run import Run
 
 
 def one_of_each(model: Model, per_class: int, seed: int, bar: Bar | None = None) -> list[Pictures]:
     """So many pictures of every class the model knows, or of none if it knows none; no two share a seed."""
     from sfumato.core.expression import label, unconditional
-    from sfumato.sampling import make_recipe
+    from sfumato.sampling import make_run
 
     questions = [label(i) for i in range(len(model.class_names))] or [unconditional()]
     jobs = [
-        make_recipe(model, question, seed=seed + i * per_class, count=per_class)
+        make_run(model, question, seed=seed + i * per_class, count=per_class)
         for i, question in enumerate(questions)
     ]
-    return together(model, jobs, bar)
+    return together(jobs, bar)
 
 
-def together(model: Model, jobs: Sequence[tuple[Recipe, Given]], bar: Bar | None = None) -> list[Pictures]:
+def together(jobs: Sequence[Run], bar: Bar | None = None) -> list[Pictures]:
     """The pictures of several recipes, sharing forward passes, with a bar over the steps of all."""
     from sfumato.sampling import run_together
 
@@ -42,7 +41,7 @@ def together(model: Model, jobs: Sequence[tuple[Recipe, Given]], bar: Bar | None
         if bar is not None:
             bar.show(done, len(jobs) * step.total)
 
-    return run_together(jobs, model, on_step=on_step)
+    return run_together(jobs, on_step=on_step)
 
 
 def save_sheet(

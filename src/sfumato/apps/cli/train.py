@@ -178,13 +178,13 @@ def draw_asked(model: PromptedModel, path: Path) -> None:
 
     from sfumato.core.frame import Prompt
     from sfumato.pictures import grid, save_picture
-    from sfumato.sampling import make_recipe, run_together
+    from sfumato.sampling import make_run, run_together
 
     noise = torch.randn((1, *model.shape), generator=torch.Generator().manual_seed(0)).to(model.device)
     ones = torch.ones(len(PROBES), device=model.device)
     prompts = [Prompt(text) for text in PROBES]
     estimates = model.denoise(noise.expand(len(PROBES), -1, -1, -1), ones, prompts).x0.cpu()
-    made = run_together([make_recipe(model, text, seed=0) for text in PROBES], model)
+    made = run_together([make_run(model, text, seed=0) for text in PROBES])
     x = torch.cat([estimates, *(pictures.x for pictures in made)])
     save_picture(grid(x.clamp(-1, 1), len(PROBES), enlarge=ENLARGE), path)
 

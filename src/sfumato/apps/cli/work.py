@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
     from sfumato.core.expression import Expression
-    from sfumato.core.notation import Inputs as Given
     from sfumato.core.sampler import Step
+    from sfumato.core.writing import Inputs as Given
     from sfumato.models.cascade import Cascade, StageSettings
     from sfumato.models.model import Model
     from sfumato.recipe import Recipe
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
     from sfumato.techniques import Edit
 
     # What is to be made: built once the model is known, reading pictures through the inputs.
@@ -146,7 +146,7 @@ def run_picked(
     """Run a recipe and write the best of what it makes, each picture with the recipe of itself alone."""
     import torch
 
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
 
     start = time.monotonic()
     made = torch.cat([pictures.x for pictures in make_parts(recipe, model, given, machine)])
@@ -177,7 +177,7 @@ def check_animation(recipe: Recipe, model: Model | Cascade) -> None:
 def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output) -> Path:
     import torch
 
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
 
     return Pictures(torch.cat(parts), recipe).save_grid(
         path, columns=output.columns, enlarge=output.enlarge, metadata=not output.no_metadata

@@ -17,8 +17,8 @@ import torch
 from sfumato.apps.report.page import Shown
 from sfumato.apps.report.said import Said, as_said
 from sfumato.apps.report.trainings import Show, Trainings
-from sfumato.core.content import Content
 from sfumato.core.filters import Mask
+from sfumato.core.hashed import HashedTensor
 from sfumato.errors import UsageError
 from sfumato.pictures import picture_size, read_mask, read_picture, save_picture
 from sfumato.recipe import InputFile
@@ -72,7 +72,7 @@ class Desk:
             path = self.beside / given.picture
             x = read_picture(path, size=(height, width), channels=1 if channels == 1 else 3)
             save_picture(x, self.folder / png_name(given.picture))
-            self.files[Content(x).sha256] = InputFile(file=png_name(given.picture))
+            self.files[HashedTensor(x).sha256] = InputFile(file=png_name(given.picture))
         for spot in tour.inpaint:
             path, own = self.beside / spot.mask, picture_size(self.beside / spot.picture)
             region = Mask(read_mask(path, size=own, resize=(height, width)))

@@ -14,7 +14,8 @@ from sfumato.apps.report.desk import model_words
 from sfumato.apps.report.page import Shown, Source
 from sfumato.apps.report.said import WIDTH, Said, as_said, script
 from sfumato.pictures.files import publish
-from sfumato.sampling import make_recipe, numbered_path, run_together
+from sfumato.results import numbered_path
+from sfumato.sampling import make_run, run_together
 
 if TYPE_CHECKING:
     from sfumato.apps.report.desk import Desk
@@ -66,7 +67,7 @@ class Shot:
 def take(desk: Desk, shots: Sequence[Shot]) -> list[list[Shown]]:
     """Make the pictures of several questions to one model together, and write them, each with its recipe."""
     asked: Model = _model(desk, shots).value
-    jobs = [make_recipe(asked, shot.what.value, files=desk.files, **shot.settings()) for shot in shots]
+    jobs = [make_run(asked, shot.what.value, files=desk.files, **shot.settings()) for shot in shots]
     done = 0
 
     def on_step(step: Step) -> None:
@@ -74,7 +75,7 @@ def take(desk: Desk, shots: Sequence[Shot]) -> list[list[Shown]]:
         done += 1
         desk.show(done, len(jobs) * step.total)
 
-    made = run_together(jobs, asked, on_step=on_step)
+    made = run_together(jobs, on_step=on_step)
     shown = []
     for shot, pictures in zip(shots, made, strict=True):
         if shot.command is None:

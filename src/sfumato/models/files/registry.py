@@ -182,3 +182,8 @@ def _read_embeddings(models: Sequence[Model], path: Path) -> None:
             refused.append(error)
     if len(refused) == len(models):
         raise refused[0]
+
+
+def model_of(model: Model | Cascade | str | Path) -> Model | Cascade:
+    """Temporary."""
+    return load(str(model)) if isinstance(model, str | Path) else model

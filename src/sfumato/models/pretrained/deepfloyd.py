@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sfumato.core.frame import Beside
+from sfumato.core.frame import LowResolution
 from sfumato.core.noise import Noise
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.pretrained.encoders import text_embeddings
@@ -39,7 +39,7 @@ class PixelUpscaler(UpscalingModel):
 
     low_t = (NOISE_LEVEL + 1) / 1000
 
-    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, Beside]:
+    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, LowResolution]:
         if low.shape[1] != self.shape[0]:
             raise UsageError(f"{self.name} upscales pictures of {self.shape[0]} channels, not {low.shape[1]}")
         x = noise.of_shape(self.shape).draw()
@@ -82,7 +82,7 @@ def load_deepfloyd(folder: Folder, *, name: str, device: torch.device | str, dty
         defaults=replace(defaults, steps=UPSCALE_STEPS, guidance=UPSCALE_GUIDANCE) if upscales else defaults,
         sha256=weights_digest(folder.at("unet")),
     )
-    model.release = release_of(folder)
+    model.postprocess = release_of(folder)
     if isinstance(model, UpscalingModel):
         model.low_schedule = schedule_of(read_scheduler(folder.at("image_noising_scheduler")))
     return model

@@ -50,7 +50,7 @@ def text_embeddings(
 def two_text_embeddings(folder: Folder, *, device: torch.device | str, width: int, pooled: int) -> Embeddings:
     """The embeddings of Stable Diffusion XL: the last hidden states but one of two CLIPs side by side.
 
-    Beside them the second one's pooled projection (Podell et al. 2023, SDXL, sec. 2.1).
+    LowResolution them the second one's pooled projection (Podell et al. 2023, SDXL, sec. 2.1).
     """
     names = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from sfumato.core.crops import Crops
 from sfumato.core.expression import Expression, Filtered, Seen
 from sfumato.core.filters import Mask
-from sfumato.core.frame import Beside, Condition, Unconditional
+from sfumato.core.frame import Condition, LowResolution, Unconditional
 from sfumato.core.invariant import check_whole
-from sfumato.core.noise import Noise
-from sfumato.core.sampler import Draw
+from sfumato.core.noise import DrawNoise, Noise
 from sfumato.core.views import check_orthogonal
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.pretrained.embeddings import Embeddings
@@ -55,7 +54,7 @@ class LatentModel(TextModel):
     def state_shape(self) -> tuple[int, int, int]:
         return self.latent
 
-    def state(self, size: tuple[int, int]) -> tuple[int, int, int]:  # noqa: ARG002
+    def state_shape_for(self, size: tuple[int, int]) -> tuple[int, int, int]:  # noqa: ARG002
         return self.latent
 
     def to(
@@ -82,11 +81,11 @@ class LatentModel(TextModel):
                     "in_pixels (--in-pixels)"
                 )
 
-    def express(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
+    def lower(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
         if not in_pixels:
             self.check(e)
             e = encoded(e, self)
-            check_whole(e, self.state(size), native=self.state_shape[1:])
+            check_whole(e, self.state_shape_for(size), native=self.state_shape[1:])
             return e
         if any(isinstance(node, Crops) for node in e.walk()):
             raise UsageError("crops do not go with in_pixels: a decoder is asked for whole pictures")
@@ -96,7 +95,7 @@ class LatentModel(TextModel):
                 check_orthogonal(node.view, self.latent)  # it turns the noise on the latent's grid
         return over_latents(e, self)
 
-    def encode(self, picture: Tensor, draw: Draw | None = None) -> Tensor:
+    def encode(self, picture: Tensor, draw: DrawNoise | None = None) -> Tensor:
         """Latents (B, C, h, w) of pictures (B, 3, H, W) in [-1, 1]: a sample by one draw, or their mean."""
         noise = None if draw is None else draw()
         vae: Any = self.vae.module()
@@ -142,7 +141,7 @@ class LatentUpscaler(UpscalingModel, LatentModel):
 
     low_t = (NOISE_LEVEL + 1) / 1000
 
-    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, Beside]:
+    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, LowResolution]:
         if low.shape[1:] != (self.shape[0], *self.latent[1:]):
             raise UsageError(
                 f"{self.name} upscales pictures of {self.latent[2]} x {self.latent[1]} pixels, "

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfumato.core.expression import Expression
+from sfumato.core.expression import Expression, conditions_of
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
-from sfumato.core.guidance import asked
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
@@ -65,7 +64,7 @@ class Deferred:
                 given=True,
                 placed=waits,
             )
-            self._runner.expect(self._expected)
+            self._runner.plan_rows(self._expected)
         if self._offload == "network":
             self._berth.take(self._runner.network, self.device)
         return self._runner
@@ -93,11 +92,11 @@ class Deferred:
         self.device, self.dtype = torch.device(device), dtype
         self.unload()
 
-    def expect(self, rows: int) -> None:
+    def plan_rows(self, rows: int) -> None:
         """As `Runner.expect`, also while it is not in memory."""
         self._expected = max(self._expected, rows)
         if self._runner is not None:
-            self._runner.expect(rows)
+            self._runner.plan_rows(rows)
 
     def unload(self) -> None:
         """Free its memory; it comes back when it is asked again."""
@@ -181,12 +180,12 @@ class TextModel(Model):
         self.unet.to(device, dtype, compile=compile, offload=offload)
         return self
 
-    def expect(self, rows: int) -> None:
-        self.unet.expect(rows)
+    def plan_rows(self, rows: int) -> None:
+        self.unet.plan_rows(rows)
 
     def prepare(self, e: Expression) -> None:
         """Have the texts of a run encoded before the network is needed."""
-        self.embeddings.prepare([self._text(condition) for condition in asked(e)])
+        self.embeddings.prepare([self._text(condition) for condition in conditions_of(e)])
 
     def read_embeddings(self, path: Path) -> None:
         self.embeddings.read(path)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sfumato.core.crops import Crops
 from sfumato.core.expression import Expression
-from sfumato.core.frame import Beside, Condition
+from sfumato.core.frame import Condition, LowResolution
 from sfumato.core.noise import Noise
 from sfumato.core.prediction import Estimate, add_noise
 from sfumato.core.schedule import BetaTable
@@ -29,7 +29,7 @@ class UpscalingModel(TextModel):
     low_t: float
 
     @abstractmethod
-    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, Beside]:
+    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, LowResolution]:
         """The first state (B, C, H, W), and low-resolution pictures (B, 3, h, w) in [-1, 1] noised up to t.
 
         Both are drawn here, in the order of diffusers' own pipeline.
@@ -45,10 +45,14 @@ class UpscalingModel(TextModel):
         """This model for low-resolution pictures of side x side pixels."""
         return self
 
-    def denoise_beside(
-        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], picture: Tensor, picture_t: Tensor
+    def denoise(
+        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], low: LowResolution | None = None
     ) -> Estimate:
         """The estimate of x0 from x (N, C, H, W) at t (N,), beside pictures noised to picture_t (N,)."""
+        if low is None:
+            raise UsageError(f"{self.name} makes pictures larger: give it one, or use it in a cascade")
+        picture, picture_t = low.picture, low.t
+        assert isinstance(picture_t, Tensor)
         n = (picture_t.double() * self.low_schedule.timesteps - 1).round().long()
 
         def answer(x: Tensor) -> Tensor:
@@ -60,12 +64,14 @@ class UpscalingModel(TextModel):
     def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:  # noqa: ARG002
         raise UsageError(f"{self.name} makes pictures larger: give it one, or use it in a cascade")
 
-    def _noised(self, low: Tensor, noise: Noise, t: float | None) -> Beside:
+    def _noised(self, low: Tensor, noise: Noise, t: float | None) -> LowResolution:
         """Pictures noised up to t with one draw of their own shape."""
         level = self.low_schedule.level(self.low_t if t is None else t)
         _, channels, height, width = low.shape
         drawn = noise.of_shape((channels, height, width)).draw()
-        return Beside(picture=add_noise(low.to(self.device), drawn, level.alpha, level.sigma), t=level.t)
+        return LowResolution(
+            picture=add_noise(low.to(self.device), drawn, level.alpha, level.sigma), t=level.t
+        )
 
 
 def upscaler(model: Model) -> UpscalingModel:

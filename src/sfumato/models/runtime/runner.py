@@ -86,7 +86,7 @@ class Runner:
         pays = self._expected >= PAYS.get(self.device.type, math.inf)
         return pays and compiler_missing(self.device) is None
 
-    def expect(self, rows: int) -> None:
+    def plan_rows(self, rows: int) -> None:
         """A run of so many rows, pictures x steps, is coming: what "auto" goes by, until the first call."""
         self._expected = max(self._expected, rows)
 

@@ -282,7 +282,7 @@ def test_progress_and_previews_are_told_in_order() -> None:
 
 def test_what_a_licence_asks_is_done_to_previews_too() -> None:
     model, events = WatchedModel(), []
-    model.release = lambda x: x * 0 + 0.5
+    model.postprocess = lambda x: x * 0 + 0.5
     with working(model) as worker:
         job = finished(worker.submit([part(model, "3", seed=1)], previews=9, listener=events.append))
     seen = [e for e in events if isinstance(e, Stepped)]

@@ -22,17 +22,14 @@ from sfumato.core.prediction import add_noise
 from sfumato.core.sampler import Draw, KnownRegion, OnStep, Step, sampler
 from sfumato.core.solvers import Solver, make_solver
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.cascade import Cascade, stage_name
+from sfumato.models.cascade import Stages, postprocess_of, stage_name
 from sfumato.models.model import Model
-from sfumato.models.pretrained.upscaling import UpscalingModel, upscaler
 from sfumato.recipe import Recipe, Stage
 
 BLACK = -0.999  # a picture whose values are all below
 
 
-def prepare(
-    recipe: Recipe, model: Model | Cascade, inputs: Inputs, *, on_step: OnStep | None = None
-) -> Asking:
+def prepare(recipe: Recipe, model: Stages, inputs: Inputs, *, on_step: OnStep | None = None) -> Asking:
     """The sampler of a recipe, checked and ready for an engine; UsageError before the first step.
 
     The engine asks the first model; those of further stages are asked by the names of `networks_of`.
@@ -47,8 +44,8 @@ def prepare(
         ready = _ready(stage, own, make_path(own.schedule, stage.steps, spacing=stage.spacing), inputs)
         larger.append(replace(ready, expression=_asking_of(ready.expression, stage_name(i))))
     for ready in (first, *larger):
-        ready.model.expect(ready.steps * recipe.count)
-    noise = Noise(recipe.seeds, first.model.state(recipe.size), first.model.device)
+        ready.model.plan_rows(ready.steps * recipe.count)
+    noise = Noise(recipe.seeds, first.model.state_shape_for(recipe.size), first.model.device)
     kept = _kept(recipe, first.model, inputs)
     if recipe.low is None:
         x, beside = _start(recipe, first, inputs, noise.draw), None
@@ -56,8 +53,7 @@ def prepare(
         x, beside = first.larger(_low(recipe, first.model, inputs), noise)
     watch = _Watch(on_step, sum(stage.steps for stage in (first, *larger)))
     small = first.asking(x, noise.draw, beside=beside, kept=kept, on_step=watch.of(first))
-    alone = isinstance(model, Cascade) and model.one_at_a_time
-    return _through(small, [first, *larger], noise, watch, unload=alone)
+    return _through(small, [first, *larger], noise, watch, unload=model.one_at_a_time)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,7 +108,7 @@ class _Ready:
 
     def larger(self, low: Tensor, noise: Noise) -> tuple[Tensor, Beside]:
         """The first state of a stage that makes `low`, (B, C, h, w), larger, and what it is shown of it."""
-        return upscaler(self.model).start(low, noise, self.low_t)
+        return self.model.upscaling().start(low, noise, self.low_t)
 
 
 def _check_made(pictures: Tensor, model: Model) -> None:
@@ -139,12 +135,10 @@ def _through(small: Asking, stages: Sequence[_Ready], noise: Noise, watch: _Watc
             break
         if unload:
             done.model.unload()
-        noise = noise.of_shape(stage.model.state(stage.size))
+        noise = noise.of_shape(stage.model.state_shape_for(stage.size))
         x, beside = stage.larger(made.clamp(-1, 1), noise)
         made = yield from stage.asking(x, noise.draw, beside=beside, on_step=watch.of(stage))
-    # once, of the last stage that has it: x4 upscalers leave it to the stages before
-    release = next((s.model.release for s in reversed(stages) if s.model.release is not None), None)
-    return made if release is None else release(made)
+    return postprocess_of([stage.model for stage in stages])(made)
 
 
 class _Watch:
@@ -166,16 +160,16 @@ class _Watch:
         return see
 
 
-def _models(recipe: Recipe, model: Model | Cascade, inputs: Inputs) -> list[Model]:
+def _models(recipe: Recipe, model: Stages, inputs: Inputs) -> list[Model]:
     """The model of each stage of a recipe; UsageError where there is none, or it does not fit."""
-    models = model.models if isinstance(model, Cascade) else [model]
+    models = list(model.stages)
     if len(models) <= len(recipe.stages):
         names = ", ".join(stage.model for stage in recipe.stages)
         raise UsageError(f"the recipe goes on through {names}: give a Cascade that has them")
     models = models[: len(recipe.stages) + 1]
     if recipe.low is not None:
-        models[0] = upscaler(models[0]).fitting(input_picture(inputs, recipe.low).shape[-1])
-    elif isinstance(models[0], UpscalingModel):
+        models[0] = models[0].fitting(input_picture(inputs, recipe.low).shape[-1])
+    elif models[0].low_resolution is not None:
         raise UsageError(f"{models[0].name} makes pictures larger: give it one, or use it in a cascade")
     return models
 
@@ -189,7 +183,7 @@ def _ready(stage: Stage, model: Model, path: Sequence[float], inputs: Inputs) ->
             f"{model.name} makes {native[1]} x {native[0]} pictures, not "
             f"{stage.size[1]} x {stage.size[0]}: larger canvases go by crops (panorama)"
         )
-    expression = model.express(expression, stage.size, in_pixels=stage.in_pixels)
+    expression = model.lower(expression, stage.size, in_pixels=stage.in_pixels)
     model.prepare(expression)
     return _Ready(
         model=model,
@@ -247,7 +241,7 @@ def _kept(recipe: Recipe, model: Model, inputs: Inputs) -> _Kept | None:
         return None
     mask = Mask(input_picture(inputs, recipe.mask))
     keep = _fitting("kept", recipe.keep, recipe, model, inputs)
-    coarse = mask.weights(*model.state(recipe.size)[1:]).to(model.device)
+    coarse = mask.weights(*model.state_shape_for(recipe.size)[1:]).to(model.device)
     return _Kept(
         states=KnownRegion(model.encode(keep), coarse),
         pictures=KnownRegion(keep, mask.weights(*recipe.size).to(model.device)),

@@ -18,9 +18,8 @@ from sfumato.core.notation import Inputs, to_json
 from sfumato.core.sampler import OnStep
 from sfumato.core.views import VIEWS, LinearView, View
 from sfumato.errors import UsageError
-from sfumato.models.cascade import Cascade, StageSettings, first_of, networks_of
+from sfumato.models.cascade import Stages, StageSettings, networks_of
 from sfumato.models.model import Model
-from sfumato.models.pretrained.upscaling import UpscalingModel, upscaler
 from sfumato.pictures import encode_picture, grid, save_picture
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.preparing import prepare
@@ -87,7 +86,7 @@ def _metadata(recipe: Recipe, layout: Mapping[str, object]) -> dict[str, object]
 
 
 def sample(
-    model: Model | Cascade,
+    model: Stages,
     what: Expression | Edit | str,
     *,
     seed: int | None = None,
@@ -140,7 +139,7 @@ def sample(
 
 
 def make_recipe(
-    model: Model | Cascade,
+    model: Stages,
     what: Expression | Edit | str,
     *,
     seed: int | None = None,
@@ -163,7 +162,7 @@ def make_recipe(
     first, larger = _chosen(model, edit, upscale)
     if len(stages) > len(larger):
         raise UsageError(f"{len(stages)} settings for {len(larger)} stages that make pictures larger")
-    e = first.defaults.dressed(edit.expression, guidance=guidance, clip=clip)
+    e = first.defaults.with_defaults(edit.expression, guidance=guidance, clip=clip)
     inputs = _inputs(edit, e)
     if in_pixels and all(model.of_pixels for model in (first, *larger)):
         raise UsageError(f"{first.name} works on pixels already: leave in_pixels out")
@@ -175,11 +174,11 @@ def make_recipe(
             "stages": [
                 _stage(
                     stage,
-                    stage.defaults.dressed(edit.expression, guidance=chosen.guidance, clip=clip),
+                    stage.defaults.with_defaults(edit.expression, guidance=chosen.guidance, clip=clip),
                     chosen,
                     None,
                     in_pixels=in_pixels,
-                    low_t=stage.low_t if chosen.low_t is None else chosen.low_t,
+                    low_t=stage.upscaling().t if chosen.low_t is None else chosen.low_t,
                 )
                 for stage, chosen in zip(
                     larger, [*stages, *[StageSettings()] * (len(larger) - len(stages))], strict=True
@@ -201,35 +200,25 @@ def make_recipe(
     return recipe, inputs
 
 
-def _chosen(
-    model: Model | Cascade, edit: Edit, upscale: int | None
-) -> tuple[Model, Sequence[UpscalingModel]]:
+def _chosen(model: Stages, edit: Edit, upscale: int | None) -> tuple[Model, Sequence[Model]]:
     """The model of the first stage, and those that make larger what it makes."""
-    if isinstance(model, Cascade):
-        cascade = model if upscale is None else model.up_to(upscale)
-        return cascade.first, cascade.stages
-    if upscale is not None and upscale != model.shape[1]:
-        raise UsageError(
-            f"{model.name} makes pictures of {model.shape[1]} pixels; {upscale} take stages that make them "
-            "larger: load_cascade(name, stage)"
-        )
-    if edit.low is not None and isinstance(model, UpscalingModel):
+    first, *larger = (model if upscale is None else model.up_to(upscale)).stages
+    if edit.low is not None:
         height, width = edit.low.tensor.shape[-2:]
-        larger = model.fitting(width)
-        if height != width or width >= larger.shape[2]:
+        first = first.fitting(width)
+        if height != width or width >= first.shape[2]:
             raise UsageError(
-                f"the picture has {width} x {height} pixels and {model.name} makes {larger.shape[2]} x "
-                f"{larger.shape[1]}: give a square one that is smaller"
+                f"the picture has {width} x {height} pixels and {first.name} makes {first.shape[2]} x "
+                f"{first.shape[1]}: give a square one that is smaller"
             )
-        return larger, ()
-    return model, ()
+    return first, larger
 
 
 def _low_t(model: Model, edit: Edit, low_t: float | None) -> float | None:
     """How far the picture that is made larger is noised; None where there is none."""
     if edit.low is None:
         return low_t
-    return upscaler(model).low_t if low_t is None else low_t
+    return model.upscaling().t if low_t is None else low_t
 
 
 def _stage(
@@ -285,7 +274,7 @@ def _hold(inputs: dict[str, Tensor | View | Filter], held: View | Filter, own: M
 
 def run(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     inputs: Inputs | None = None,
     *,
     networks: Mapping[str, Denoiser] | None = None,
@@ -301,7 +290,7 @@ def run(
 
 def run_together(
     jobs: Sequence[tuple[Recipe, Inputs]],
-    model: Model | Cascade,
+    model: Stages,
     *,
     networks: Mapping[str, Denoiser] | None = None,
     on_step: OnStep | None = None,
@@ -311,7 +300,7 @@ def run_together(
     own, networks = networks_of(model), networks or {}
     if own.keys() & networks.keys():
         raise UsageError(f"{', '.join(own)} are the cascade's own networks: give yours other names")
-    engine = Engine(first_of(model), {**networks, **own}, max_rows=max_rows)
+    engine = Engine(model.stages[0], {**networks, **own}, max_rows=max_rows)
     with torch.inference_mode():
         made = engine.run(*(prepare(recipe, model, given, on_step=on_step) for recipe, given in jobs))
     return [
@@ -320,9 +309,9 @@ def run_together(
     ]
 
 
-def as_run(recipe: Recipe, model: Model | Cascade) -> Recipe:
+def as_run(recipe: Recipe, model: Stages) -> Recipe:
     """The recipe as this model runs it: it states the arithmetic that was used, whatever it stated before."""
-    return recipe.model_copy(update={"dtype": dtype_name(first_of(model))})
+    return recipe.model_copy(update={"dtype": dtype_name(model.stages[0])})
 
 
 def dtype_name(model: Model) -> str:

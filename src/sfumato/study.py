@@ -145,7 +145,7 @@ def _whole(model: Model, what: Expression | str) -> Expression:
 def _released(model: Model, x: Tensor) -> Tensor:
     """Pictures (B, C, H, W) as they may leave, on the CPU."""
     x = x.clamp(-1, 1)
-    return (x if model.release is None else model.release(x)).cpu()
+    return model.postprocess(x).cpu()
 
 
 def _check_time(t: float) -> None:

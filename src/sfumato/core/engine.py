@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sfumato.core.frame import Answers, Condition, Key, Query
+from sfumato.core.frame import Answers, Beside, Condition, Key, Query
 from sfumato.core.prediction import Estimate
 from sfumato.errors import SfumatoError, UsageError
 
@@ -30,18 +30,14 @@ Asking = Generator[Sequence[Query], Answers, Tensor]
 class Denoiser(Protocol):
     """A network that answers with its estimate of x0."""
 
-    def denoise(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Estimate:
-        """x (N, C, H, W), t (N,), N conditions -> the estimate of x0, N rows."""
-
-
-@runtime_checkable
-class Upscaler(Protocol):
-    """A network that is shown low-resolution pictures beside x."""
-
-    def denoise_beside(
-        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], picture: Tensor, picture_t: Tensor
+    def denoise(
+        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], low: Beside | None = None
     ) -> Estimate:
-        """As `denoise`, with pictures (N, C', H, W) noised to picture_t (N,) (see frame.Beside)."""
+        """x (N, C, H, W), t (N,), N conditions -> the estimate of x0, N rows.
+
+        low: pictures (N, C', H', W') noised to times (N,). It is given to networks that upscale alone; one
+        that never does need not take it.
+        """
 
 
 @dataclass
@@ -93,17 +89,15 @@ class Engine:
             torch.tensor(sizes, device=x.device)
         )  #                                                                               (R,)
         conditions = [query.condition for query in group for _ in range(len(query.x))]
-        beside = _beside(group, x.device)
+        low = _low_resolution(group, x.device)
         parts = []
         for start in range(0, len(x), self.max_rows):
             rows = slice(start, start + self.max_rows)
-            if beside is None:
+            if low is None:
                 parts.append(network.denoise(x[rows], t[rows], conditions[rows]))
-            elif isinstance(network, Upscaler):
-                pictures, times = (part[rows] for part in beside)
-                parts.append(network.denoise_beside(x[rows], t[rows], conditions[rows], pictures, times))
             else:
-                raise UsageError("this network does not upscale: it takes no low-resolution picture")
+                shown = Beside(picture=low[0][rows], t=low[1][rows])
+                parts.append(network.denoise(x[rows], t[rows], conditions[rows], shown))
             self.count.forwards += 1
         self.count.rows += len(x)
         x0s = torch.split(torch.cat([part.x0 for part in parts]), sizes)
@@ -245,7 +239,7 @@ class Running:
         self._ended[name] = outcome
 
 
-def _beside(group: Sequence[Query], device: torch.device) -> tuple[Tensor, Tensor] | None:
+def _low_resolution(group: Sequence[Query], device: torch.device) -> tuple[Tensor, Tensor] | None:
     """The rows' low-resolution pictures, (R, C', H, W), and their times, (R,); None without them."""
     shown = [query.beside for query in group if query.beside is not None]
     if not shown:

@@ -65,7 +65,7 @@ class Beside:
     """
 
     picture: Tensor  #  (B, C', H, W) float32, of x's height and width
-    t: float  #         the time, in the schedule of its own, up to which it is noised
+    t: float | Tensor  # the time in its own schedule up to which it is noised; (N,) of the rows of a forward
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -143,7 +143,7 @@ def recipe(worker: Worker, asked: RunRecipe, settings: Settings) -> Order:
     try:
         e = from_json(data["expression"], inputs)
         if not any(isinstance(node, Guided | Clipped) for node in e.walk()):
-            e = model.defaults.dressed(e)
+            e = model.defaults.with_defaults(e)
         defaults, _ = make_recipe(model, e, size=size)
         own = defaults.plain()
         data["dtype"] = own["dtype"]  # what the networks here are computed in

@@ -53,7 +53,7 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
 
 
 def test_own_parts_take_ten_lines_and_two_imports() -> None:
-    """docs/how-to/extend.md: `import sfumato as sf`, torch and dataclasses alone; the last block is about recipes."""
+    """docs/how-to/extend.md, but for its last block, which is about recipes."""
     *parts, _ = [code for kind, code in blocks("how-to/extend.md") if kind == "python"]
     for code in parts:
         lines = [line for line in code.splitlines() if line.strip()]

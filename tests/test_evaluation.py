@@ -13,7 +13,8 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.digits import FOLDER, Yardstick, evaluate, load_judge, sampled
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.training.data import to_house_range
 from tiny import digits
@@ -177,21 +178,21 @@ class Ideal(Network):
     def config(self):
         return {}
 
-    def forward(self, x, t, label):  # noqa: ARG002
-        return self.pictures[label.clamp(min=0)]
+    def forward(self, x, t, label=None):  # noqa: ARG002
+        return self.pictures[torch.zeros(len(x), dtype=torch.int64) if label is None else label.clamp(min=0)]
 
 
 def ideal(classes: int | None) -> Model:
     real = digits()
     firsts = torch.stack([real.pictures[real.labels == k][0] for k in range(10)])
     return Model(
+        Ideal(to_house_range(firsts), classes),
         name="ideal",
-        network=Ideal(to_house_range(firsts), classes),
         schedule=Flow(),
         prediction="x0",
         shape=(1, 28, 28),
         defaults=SamplingDefaults(steps=2, solver="euler"),
-        class_names=tuple("0123456789")[: classes or 0],
+        classes=classes,
     )
 
 

@@ -18,7 +18,7 @@ from sfumato.core.expression import Expression, Unary
 from sfumato.core.frame import Answers, Frame, Query
 from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import Level
-from sfumato.core.solvers import SOLVERS, Solver, StepState, Stepping, make_solver, read_solver, write_solver
+from sfumato.core.solvers import SOLVERS, Solver, Stepping, StepState, make_solver, read_solver, write_solver
 from sfumato.core.solvers.base import toward_x0
 from sfumato.core.writing import Writer
 from sfumato.errors import UsageError

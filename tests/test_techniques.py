@@ -4,6 +4,7 @@ import math
 from functools import partial
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,33 +15,29 @@ from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import BetaTable, Flow, Schedule
 from sfumato.core.views import make_view
 from sfumato.errors import UsageError
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import make_recipe, run
 from sfumato.study import blur_denoised, iteratively_denoised, noised, one_step_denoised, psnr
 from sfumato.techniques import Edit
-from toys import Toy
+from toys import AsTheyAre, Toy
 
 
 class ToyModel(Model):
     """A Model over a toy network."""
 
-    device = torch.device("cpu")  # type: ignore[assignment]
-    dtype = torch.float32  # type: ignore[assignment]
-    sha256 = None  # type: ignore[assignment]
-
-    def __init__(self, denoiser: object | None = None, schedule: Schedule | None = None) -> None:
-        self.name = "toy"
-        self.shape = (3, 16, 16)
-        self.schedule = schedule or BetaTable("linear")
-        self.defaults = SamplingDefaults(steps=8)
-        self.toy = denoiser or Toy()
-
-    def plan_rows(self, rows: int) -> None:
-        """Nothing is compiled here."""
-
-    def denoise(self, x: torch.Tensor, t: torch.Tensor, conditions: list[Condition]) -> Estimate:
-        return self.toy.denoise(x, t, conditions)  # type: ignore[attr-defined]
+    def __init__(self, denoiser: Any = None, schedule: Schedule | None = None) -> None:
+        toy = denoiser or Toy()
+        super().__init__(
+            lambda x, t, conditions: toy.denoise(x, t, conditions).x0,
+            name="toy",
+            schedule=schedule or BetaTable("linear"),
+            prediction="x0",
+            shape=(3, 16, 16),
+            conditioner=AsTheyAre(),
+            defaults=SamplingDefaults(steps=8),
+        )
 
 
 class Memory:
@@ -342,14 +339,14 @@ def test_iterative_denoising_takes_its_steps_from_the_noise_on(t: float, steps: 
 
 def test_stochastic_denoising_draws_other_noise_than_the_picture_has() -> None:
     drawn = []
-    toy, p, level = ToyModel(), torch.zeros(1, 3, 16, 16), BetaTable("linear").level(0.5)
+    p, level = torch.zeros(1, 3, 16, 16), BetaTable("linear").level(0.5)
 
     class Zero:
         def denoise(self, x: torch.Tensor, t: torch.Tensor, conditions: list[Condition]) -> Estimate:  # noqa: ARG002
             drawn.append(x)
             return Estimate(x0=torch.zeros_like(x))
 
-    toy.toy = Zero()
+    toy = ToyModel(Zero())
     x = noised(toy.schedule, p, 0.5, seed=3)
     iteratively_denoised(toy, p, 0.5, "a", steps=10, solver="ddpm", seed=3)
     added = drawn[1] - drawn[0] * (drawn[1] * drawn[0]).sum() / drawn[0].square().sum()

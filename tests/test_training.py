@@ -104,7 +104,7 @@ def test_seeds_differ_and_repeat(tmp_path: Path) -> None:
 def test_every_preset_trains_its_network(name: str) -> None:
     row = preset(name)
     network = build_network(row.network, dict(row.network_config))
-    assert network.told == row.conditional
+    assert network.conditional == row.conditional
     data, side = (digits(), 28) if row.data == "mnist" else (captioned(), 64)
     pictures = torch.nn.functional.interpolate(to_house_range(data.pictures[:2]), size=(side, side))
     condition = data.labels[:2] if row.conditional else torch.full((2,), -1)

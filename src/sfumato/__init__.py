@@ -28,7 +28,8 @@ _PUBLIC = {
     "sfumato.models.cascade": ["Cascade", "StageSettings"],
     "sfumato.models.files.export": ["export"],
     "sfumato.models.files.registry": ["load", "load_cascade"],
-    "sfumato.models.model": ["Model", "SamplingDefaults"],
+    "sfumato.models.defaults": ["SamplingDefaults"],
+    "sfumato.models.model": ["Model"],
     "sfumato.models.runtime.placement": ["Placement"],
     "sfumato.pictures": ["read_mask", "read_picture"],
     "sfumato.recipe": ["Recipe", "read_recipe"],
@@ -66,9 +67,10 @@ if TYPE_CHECKING:
     from sfumato.core.views import LinearView, PixelMap, View
     from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
     from sfumato.models.cascade import Cascade, StageSettings
+    from sfumato.models.defaults import SamplingDefaults
     from sfumato.models.files.export import export
     from sfumato.models.files.registry import load, load_cascade
-    from sfumato.models.model import Model, SamplingDefaults
+    from sfumato.models.model import Model
     from sfumato.models.runtime.placement import Placement
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe

@@ -13,15 +13,14 @@ from sfumato.core.engine import Denoiser, Engine
 from sfumato.core.expression import Expression
 from sfumato.core.filters import Mask
 from sfumato.core.hashed import HashedTensor
-from sfumato.core.notation import from_json, to_json
 from sfumato.core.noise import MAX_SEED
+from sfumato.core.notation import from_json, to_json
 from sfumato.core.path import PathSettings
 from sfumato.core.solvers import Solver, read_solver, write_solver
 from sfumato.core.writing import Inputs, Writer, input_picture
 from sfumato.errors import UsageError
-from sfumato.models.cascade import Cascade, stage_name
+from sfumato.models.cascade import Stages, stage_name
 from sfumato.models.model import Model
-from sfumato.models.pretrained.upscaling import upscaler
 from sfumato.recipe import MAX_COUNT, MAX_SIDE, InputFile, Recipe, parse_recipe, seeds_of
 from sfumato.recipe import Stage as StageRecipe
 
@@ -89,7 +88,7 @@ class Run:
     def engine(self, max_rows: int) -> Engine:
         """The engine that answers the queries of this run, and of others of the same models."""
         first, *larger = (stage.model for stage in self.stages)
-        own = {stage_name(i): model for i, model in enumerate(larger, start=1)}
+        own: dict[str, Denoiser] = {stage_name(i): model for i, model in enumerate(larger, start=1)}
         if own.keys() & self.networks.keys():
             raise UsageError(f"{', '.join(own)} are the cascade's own networks: give yours other names")
         return Engine(first, {**self.networks, **own}, max_rows=max_rows)
@@ -153,20 +152,20 @@ def _write_stage(stage: Stage, writer: Writer) -> dict[str, object]:
 
 def read_run(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     inputs: Inputs | None = None,
     *,
     networks: Mapping[str, Denoiser] | None = None,
 ) -> Run:
     """The run of a recipe on these models; UsageError where they, or the inputs, do not fit it."""
     given: Inputs = inputs or {}
-    models = model.models if isinstance(model, Cascade) else [model]
+    models = list(model.stages)
     if len(models) <= len(recipe.stages):
         names = ", ".join(stage.model for stage in recipe.stages)
         raise UsageError(f"the recipe has further stages ({names}): give a Cascade that has them")
     if recipe.low is not None:
         low = input_picture(given, recipe.low).tensor
-        models = [upscaler(models[0]).fitting(low.shape[-1]), *models[1:]]
+        models[0] = models[0].fitting(low.shape[-1])
 
     def picture(sha256: str | None) -> HashedTensor | None:
         return None if sha256 is None else input_picture(given, sha256)
@@ -195,7 +194,7 @@ def read_run(
         mask=None if mask is None else Mask(mask.tensor),
         files=recipe.inputs,
         networks=networks or {},
-        one_at_a_time=isinstance(model, Cascade) and model.one_at_a_time,
+        one_at_a_time=model.one_at_a_time,
     )
 
 

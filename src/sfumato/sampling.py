@@ -27,10 +27,9 @@ from sfumato.core.sampler import KnownRegion, OnStep, Step, sampler
 from sfumato.core.solvers import Solver, make_solver
 from sfumato.core.writing import Inputs
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.cascade import Cascade, StageSettings, stage_name
+from sfumato.models.cascade import Stages, StageSettings, postprocess_of, stage_name
 from sfumato.models.files.registry import model_of
 from sfumato.models.model import Model
-from sfumato.models.pretrained.upscaling import UpscalingModel, upscaler
 from sfumato.progress import step_bar
 from sfumato.recipe import InputFile, Recipe
 from sfumato.results import Pictures
@@ -48,7 +47,7 @@ What = Expression | Edit | str | None
 
 
 def sample(
-    model: Model | Cascade | str | FilePath,
+    model: Stages | str | FilePath,
     what: What = None,
     *,
     seed: int | None = None,
@@ -108,7 +107,7 @@ def sample(
 
 
 def make_run(
-    model: Model | Cascade | str | FilePath,
+    model: Stages | str | FilePath,
     what: What = None,
     *,
     seed: int | None = None,
@@ -145,11 +144,10 @@ def make_run(
     path = replace(
         small.path, strength=edit.strength, start=edit.start_time, jump=edit.jump, repeats=edit.repeats
     )
-    low = None if edit.low is None else upscaler(first).low_t if low_t is None else low_t
     further = [*stages, *[StageSettings()] * (len(larger) - len(stages))]
     return Run(
         stages=(
-            replace(small, path=path, size=(height, width), low_t=low_t if edit.low is None else low),
+            replace(small, path=path, size=(height, width)),
             *(
                 _stage(own, expression, settings, clip=clip, in_pixels=in_pixels)
                 for own, settings in zip(larger, further, strict=True)
@@ -163,12 +161,12 @@ def make_run(
         mask=edit.mask if isinstance(edit.mask, Mask) else None,
         files={**(files or {}), **found},
         networks=networks or {},
-        one_at_a_time=isinstance(model, Cascade) and model.one_at_a_time,
+        one_at_a_time=model.one_at_a_time,
     )
 
 
 def make_recipe(
-    model: Model | Cascade | str | FilePath, what: What = None, **settings: object
+    model: Stages | str | FilePath, what: What = None, **settings: object
 ) -> tuple[Recipe, dict[str, object]]:
     """The recipe of a run, and its inputs (writing.Inputs); the settings are those of `make_run`."""
     return write_run(make_run(model, what, **settings))  # type: ignore[arg-type]
@@ -176,7 +174,7 @@ def make_recipe(
 
 def run(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     inputs: Inputs | None = None,
     *,
     networks: Mapping[str, Denoiser] | None = None,
@@ -201,10 +199,9 @@ def run_together(
     return [Pictures(x.clamp(-1, 1).float().cpu(), run) for x, run in zip(made, runs, strict=True)]
 
 
-def as_run(recipe: Recipe, model: Model | Cascade) -> Recipe:
+def as_run(recipe: Recipe, model: Stages) -> Recipe:
     """The recipe as this model runs it: it states the arithmetic that was used, whatever it stated before."""
-    first = model.first if isinstance(model, Cascade) else model
-    return recipe.model_copy(update={"dtype": dtype_name(first)})
+    return recipe.model_copy(update={"dtype": dtype_name(model.stages[0])})
 
 
 # ---------------------------------------------------------------------------------------- the parts of a run
@@ -238,7 +235,9 @@ def _stage(
     defaults, solver = model.defaults, settings.solver
     if not isinstance(solver, Solver):
         solver = make_solver(solver or defaults.solver, **defaults.solver_options(solver, options))
-    low_t = model.low_t if isinstance(model, UpscalingModel) and settings.low_t is None else settings.low_t
+    low_t = settings.low_t
+    if model.low_resolution is not None and low_t is None:
+        low_t = model.low_resolution.t
     return Stage(
         model=model,
         expression=defaults.with_defaults(e, guidance=settings.guidance, clip=clip),
@@ -253,28 +252,18 @@ def _stage(
     )
 
 
-def _stage_models(
-    model: Model | Cascade, edit: Edit, upscale: int | None
-) -> tuple[Model, Sequence[UpscalingModel]]:
+def _stage_models(model: Stages, edit: Edit, upscale: int | None) -> tuple[Model, Sequence[Model]]:
     """The model of the first stage, and those that make larger what it makes."""
-    if isinstance(model, Cascade):
-        cascade = model if upscale is None else model.up_to(upscale)
-        return cascade.first, cascade.stages
-    if upscale is not None and upscale != model.shape[1]:
-        raise UsageError(
-            f"{model.name} makes pictures of {model.shape[1]} pixels; {upscale} take stages that make them "
-            "larger: load_cascade(name, stage)"
-        )
-    if edit.low is not None and isinstance(model, UpscalingModel):
+    first, *larger = (model if upscale is None else model.up_to(upscale)).stages
+    if edit.low is not None:
         height, width = edit.low_size()
-        larger = model.fitting(width)
-        if height != width or width >= larger.shape[2]:
+        first = first.fitting(width)
+        if height != width or width >= first.shape[2]:
             raise UsageError(
-                f"the picture has {width} x {height} pixels and {model.name} makes {larger.shape[2]} x "
-                f"{larger.shape[1]}: give a square one that is smaller"
+                f"the picture has {width} x {height} pixels and {first.name} makes {first.shape[2]} x "
+                f"{first.shape[1]}: give a square one that is smaller"
             )
-        return larger, ()
-    return model, ()
+    return first, larger
 
 
 # --------------------------------------------------------------------------------------- the sampler of a run
@@ -287,7 +276,7 @@ def sampler_of(run: Run, *, on_step: OnStep | None = None) -> SamplerCoroutine:
     """
     first, *larger = (_ready(stage, i) for i, stage in enumerate(run.stages))
     model = first.stage.model
-    if run.low is None and isinstance(model, UpscalingModel):
+    if run.low is None and model.low_resolution is not None:
         raise UsageError(f"{model.name} makes pictures larger: give it one, or use it in a cascade")
     for ready in (first, *larger):
         ready.stage.model.plan_rows(ready.steps * run.count)
@@ -352,7 +341,7 @@ class _Ready:
 
     def larger(self, low: Tensor, noise: Noise) -> tuple[Tensor, LowResolution]:
         """The first state of a stage that makes `low`, (B, C, h, w), larger, and its low-resolution part."""
-        return upscaler(self.stage.model).start(low, noise, self.stage.low_t)
+        return self.stage.model.upscaling().start(low, noise, self.stage.low_t)
 
 
 def _ready(stage: Stage, index: int) -> _Ready:
@@ -404,10 +393,7 @@ def _through(
         noise = noise.of_shape(ready.stage.model.state_shape_for(ready.stage.size))
         x, low = ready.larger(made.clamp(-1, 1), noise)
         made = yield from ready.sampler(x, noise.draw, low=low, on_step=watch.of(ready))
-    # once, of the last stage that has it: x4 upscalers leave it to the stages before
-    models = [ready.stage.model for ready in reversed(stages)]
-    postprocess = next((model.postprocess for model in models if model.postprocess is not None), None)
-    return made if postprocess is None else postprocess(made)
+    return postprocess_of([ready.stage.model for ready in stages])(made)
 
 
 class _Watch:

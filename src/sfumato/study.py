@@ -135,8 +135,7 @@ def psnr(x: Tensor, reference: Tensor) -> float:
 
 def _leaving(model: Model, x: Tensor) -> Tensor:
     """Pictures (B, C, H, W) as they may leave, on the CPU."""
-    x = x.clamp(-1, 1)
-    return (x if model.postprocess is None else model.postprocess(x)).cpu()
+    return model.postprocess(x.clamp(-1, 1)).cpu()
 
 
 def _check_time(t: float) -> None:

@@ -494,7 +494,7 @@ def preview_steps(count: int, total: int) -> set[int]:
 def _leaving(model: Model, state: Tensor) -> Tensor:
     """A state as a picture that may be shown: a preview leaves as much as the picture itself."""
     x = model.decode(state).clamp(-1, 1)
-    return x if model.postprocess is None else model.postprocess(x)
+    return model.postprocess(x)
 
 
 def _shown(x: Tensor) -> Tensor:

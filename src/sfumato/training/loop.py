@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from sfumato import __version__
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.files.saved import model_of, save_model
+from sfumato.models.files.saved import build_model, save_model
 from sfumato.models.model import Model
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import Batches, derive_seed
@@ -337,7 +337,7 @@ class _Trainer:
         """What the training has come to: the averaged weights, if there are any, in a network of its own."""
         state = self.state
         self.shown.load_state_dict(state.ema.average if state.ema is not None else state.network.state_dict())
-        return model_of(
+        return build_model(
             self.shown.to(self.accelerator.device),
             name=self.preset.name,
             schedule=self.preset.objective.schedule,

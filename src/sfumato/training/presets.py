@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import UsageError
-from sfumato.models.model import SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.training.ema import EmaProfile, PowerFunction
 from sfumato.training.objective import (
     ErrorOf,

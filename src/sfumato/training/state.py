@@ -67,8 +67,8 @@ def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> N
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         network = build_network(preset.network, dict(preset.network_config))
-    if network.told != preset.conditional:
-        knows = "is told what to draw" if network.told else "is told nothing"
+    if network.conditional != preset.conditional:
+        knows = "is told what to draw" if network.conditional else "is told nothing"
         raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network {knows}")
     if start_from is not None:
         if (start_from.network.kind, start_from.network.config()) != (network.kind, network.config()):

@@ -78,7 +78,7 @@ def _asked(machine: Loading, stated: str) -> dict[str, Any]:
     """What the registry is told of the machine."""
     device = find_device(machine.device)
     dtype = find_dtype(stated if machine.dtype == "auto" else machine.dtype, device)
-    from sfumato.models.runtime.runner import computes_in
+    from sfumato.models.runtime.placement import computes_in
 
     if device.type == "cpu" and not computes_in(device, dtype):
         note("this processor emulates bfloat16, slowly: --dtype float32 makes nearly the same pictures")

@@ -21,8 +21,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.models.cascade import Cascade
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
     from sfumato.recipe import Recipe
 
 EXAMPLES = {
@@ -117,32 +116,27 @@ def replay(
     _compare(picture, x, metadata, recipes[0].parameters(), out)
 
 
-def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine: Machine) -> Model | Cascade:
+def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine: Machine) -> Stages:
     """The models of a recipe; says when weights are not those that the recipe was written with.
 
     name, stages: instead of what the recipe calls them.
     """
-    from sfumato.models.cascade import Cascade
-
     if stages and len(stages) != len(recipe.stages):
         raise UsageError(f"{len(stages)} --stage for {len(recipe.stages)} further stages of the recipe")
     if recipe.stages:
         names = stages or [stage.model for stage in recipe.stages]
-        model: Model | Cascade = load_cascade_on(name or recipe.model, names, machine, stated=recipe.dtype)
+        model: Stages = load_cascade_on(name or recipe.model, names, machine, stated=recipe.dtype)
     else:
         model = load_on(name or recipe.model, machine, stated=recipe.dtype)
-    models = model.models if isinstance(model, Cascade) else [model]
-    for stage, loaded in zip((recipe, *recipe.stages), models, strict=True):
+    for stage, loaded in zip((recipe, *recipe.stages), model.stages, strict=True):
         if stage.weights is not None and loaded.sha256 != stage.weights:
             note(f"the weights of {loaded.name} are not those of the recipe: expect another picture")
     return model
 
 
-def channels_of(model: Model | Cascade) -> int:
+def channels_of(model: Stages) -> int:
     """How many channels the input pictures of a model have."""
-    from sfumato.models.cascade import first_of
-
-    return first_of(model).shape[0]
+    return model.stages[0].shape[0]
 
 
 def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
@@ -184,7 +178,7 @@ def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
 
 
 def _remade(
-    recipes: Sequence[Recipe], model: Model | Cascade, machine: Machine, *, beside: Path, folder: Path | None
+    recipes: Sequence[Recipe], model: Stages, machine: Machine, *, beside: Path, folder: Path | None
 ) -> Tensor:
     """All pictures of the recipes, (N, C, H, W)."""
     import torch

@@ -18,7 +18,6 @@ from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
     from sfumato.models.model import Model
-    from sfumato.models.text_to_image import PromptedModel
     from sfumato.training.loop import Progress
 
 EXAMPLES = {
@@ -153,16 +152,17 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
 
 def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
     """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
-    from sfumato.models.text_to_image import PromptedModel
+    from sfumato.models.networks.base import Network
+    from sfumato.models.text_to_image import TextConditioner
 
     path = folder / "samples" / f"epoch-{epoch:03d}.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
-    if isinstance(model, PromptedModel):
+    if isinstance(model.conditioner, TextConditioner):
         draw_asked(model, path)
-    elif model.network.timed:
+    elif isinstance(model.network, Network) and model.network.timed:
         count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
         sheet = one_of_each(model, count, seed=0)  # of weights that no recipe could name
         save_sheet(sheet, path, columns=PER_CLASS, enlarge=ENLARGE, metadata=False)
@@ -170,7 +170,7 @@ def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
         draw_denoised(model, data, path)
 
 
-def draw_asked(model: PromptedModel, path: Path) -> None:
+def draw_asked(model: Model, path: Path) -> None:
     """For each of PROBES the estimate from pure noise, which tells soonest whether the words are heard, and a
     picture; one under the other.
     """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sfumato.core.expression import Expression
     from sfumato.core.sampler import Step
     from sfumato.core.writing import Inputs as Given
-    from sfumato.models.cascade import Cascade, StageSettings
+    from sfumato.models.cascade import Stages, StageSettings
     from sfumato.models.model import Model
     from sfumato.recipe import Recipe
     from sfumato.results import Pictures
@@ -55,10 +55,9 @@ def make(
     places = check_places(command, output, sampling.recipe_out)
     options = solver_options(sampling.solver_option)
     model = load_sampled(sampling, machine)
-    from sfumato.models.cascade import first_of
     from sfumato.sampling import make_recipe
 
-    first = first_of(model)
+    first = model.stages[0]
     inputs = Inputs(first)
     what = build(first, inputs)
     recipe, given = make_recipe(
@@ -84,7 +83,7 @@ def make(
         run_picked(recipe, model, given, judged, places=places, output=output, machine=machine)
 
 
-def load_sampled(sampling: Sampling, machine: Machine) -> Model | Cascade:
+def load_sampled(sampling: Sampling, machine: Machine) -> Stages:
     """The model that was asked for, with the stages that make its pictures larger."""
     if sampling.upscale is None and not sampling.stage:
         if sampling.stage_steps or sampling.stage_guidance or sampling.stage_noise:
@@ -104,7 +103,7 @@ def stage_settings(sampling: Sampling) -> list[StageSettings]:
 
 
 def run_recipe(
-    recipe: Recipe, model: Model | Cascade, given: Given, *, places: Places, output: Output, machine: Machine
+    recipe: Recipe, model: Stages, given: Given, *, places: Places, output: Output, machine: Machine
 ) -> None:
     """Run a recipe and write what it makes: pictures as they are done, sheets and animations at the end."""
     if places.animation is not None:
@@ -135,7 +134,7 @@ def run_recipe(
 
 def run_picked(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     given: Given,
     judged: Judged,
     *,
@@ -163,11 +162,9 @@ def run_picked(
     note(f"{len(rows)} of {len(made)} pictures, {time.monotonic() - start:.1f} s")
 
 
-def check_animation(recipe: Recipe, model: Model | Cascade) -> None:
+def check_animation(recipe: Recipe, model: Stages) -> None:
     """Refuse to film what is no picture, or of several sizes; UsageError."""
-    from sfumato.models.cascade import first_of
-
-    first = first_of(model)
+    first = model.stages[0]
     if recipe.stages:
         raise UsageError("--animate shows pictures of one size: leave --upscale out")
     if not first.of_pixels:
@@ -185,7 +182,7 @@ def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output)
 
 
 def make_parts(
-    recipe: Recipe, model: Model | Cascade, given: Given, machine: Machine, film: Film | None = None
+    recipe: Recipe, model: Stages, given: Given, machine: Machine, film: Film | None = None
 ) -> Iterator[Pictures]:
     """The pictures of a recipe, so many at a time as one forward pass may have rows."""
     from sfumato.sampling import MAX_ROWS, run

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -31,23 +31,8 @@ from sfumato.core.hashed import HashedTensor
 from sfumato.core.prediction import Estimate
 from sfumato.errors import UsageError
 
-
-class Codec(Protocol):
-    """Between pictures (B, C, H, W) in [-1, 1] and states (B, C', h, w)."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of pictures."""
-
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        """(C', h, w) of states."""
-
-    def encode(self, picture: Tensor) -> Tensor:
-        """The states of pictures."""
-
-    def decode(self, state: Tensor) -> Tensor:
-        """The pictures of states."""
+if TYPE_CHECKING:
+    from sfumato.models.codec import Codec
 
 
 @dataclass(frozen=True)

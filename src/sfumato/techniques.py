@@ -1,7 +1,7 @@
 """The techniques of the field, a few lines each over the algebra.
 
-What fuses readings is an expression, and expressions nest. What also says where sampling starts, which pixels
-stay or how large the canvas is, is an Edit.
+A technique that fuses readings gives an expression, and expressions nest. One that also sets where sampling
+starts, which pixels stay or how large the canvas is gives an Edit.
 """
 
 from __future__ import annotations

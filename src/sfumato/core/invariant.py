@@ -38,7 +38,7 @@ def check_whole(
             check_orthogonal(node.view, (shape[0], height, width))
         elif isinstance(node, Filtered):
             _check_linear(node, probe[..., :height, :width])
-    _echoed(expression, frame)  # known pictures, windows and masks say here whether they fit
+    _echoed(expression, frame)  # known pictures, windows and masks that do not fit raise here
     residual = _residual(expression, frame)
     if not residual <= TOLERANCE:
         place, residual = _lowest(expression, residual, frame)

@@ -2,7 +2,7 @@
 
     x_t = alpha(t) x0 + sigma(t) eps,       t in [0, 1]: 0 is data, 1 is the noisiest level.
 
-A solver knows only a `Level` (alpha, sigma); nothing above this file asks which schedule it came from.
+A solver knows only a `Level` (alpha, sigma); nothing above this file knows which schedule it came from.
 The ratio sigma / alpha, the sigma of Karras et al. 2022, grows strictly with t.
 """
 
@@ -205,7 +205,7 @@ class Flow(Schedule):
 class FixedSigma(Schedule):
     """A denoiser of x0 + sigma eps: alpha = 1, sigma(t) = sigma t.
 
-    It is trained at t = 1 alone; times above 1 ask how it does on more noise than it was trained for.
+    It is trained at t = 1 alone; times above 1 are more noise than it was trained for.
     """
 
     sigma: float
@@ -236,7 +236,7 @@ class AlphaSigma(Protocol):
 
 @dataclass(frozen=True)
 class WrappedSchedule(Schedule):
-    """A schedule from an object with `alpha_sigma(t)`; t = 0 is data, whatever the object says there.
+    """A schedule from an object with `alpha_sigma(t)`; t = 0 is data, whatever the object gives there.
 
     Construction refuses an object whose sigma / alpha does not grow from 0 to 1.
     """

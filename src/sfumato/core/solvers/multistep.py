@@ -92,7 +92,7 @@ class DPMSolverPP(_Multistep):
 class UniPC(_Multistep):
     """UniPC-2 or -3 with B(h) = e^h - 1, data prediction (Zhao et al. 2023).
 
-    The estimate that a step asks for also corrects the state that the step before predicted: the corrector
+    The estimate of a step also corrects the state that the step before predicted: the corrector
     raises the order by one and costs no estimate. Equal to diffusers' UniPCMultistepScheduler ("bh2", final
     sigma zero), but for the last step but one of an order-3 run, where diffusers falls back to order 2.
     """

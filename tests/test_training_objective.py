@@ -15,13 +15,13 @@ from sfumato.errors import UsageError
 from sfumato.training.ema import Ema, EmaProfile, HalfLife, PowerFunction
 from sfumato.training.objective import (
     DROPPED,
-    Draw,
     EdmWeight,
     ErrorOf,
     FixedTime,
     LogitNormalTimes,
     MinSnr,
     Objective,
+    RandomInputs,
     TableTimes,
     Times,
     UniformTimes,
@@ -257,5 +257,5 @@ def test_bad_averages() -> None:
 
 def test_draw_is_float32_on_the_cpu() -> None:
     draw = PRESETS["digits"].objective.draw((4, 1, 2, 2), generator())
-    assert isinstance(draw, Draw)
+    assert isinstance(draw, RandomInputs)
     assert (draw.noise.dtype, draw.t.dtype, draw.dropped.dtype) == (torch.float32, torch.float32, torch.bool)

@@ -84,11 +84,11 @@ def test_moments_are_those_of_the_text():
 
 
 def test_bad_features_are_refused():
-    with pytest.raises(UsageError, match=r"features must be \(N, F\) with N at least 2, not \(1, 3\)"):
+    with pytest.raises(UsageError, match=r"\(1, 3\)"):
         Gaussian.of(torch.zeros(1, 3))
-    with pytest.raises(SfumatoError, match="the features are not finite"):
+    with pytest.raises(SfumatoError, match="finite"):
         Gaussian.of(torch.full((3, 3), math.nan))
-    with pytest.raises(UsageError, match="3 features cannot be compared with 4"):
+    with pytest.raises(UsageError, match=r"3 .*4"):
         frechet_distance(gaussian(3), gaussian(4))
 
 
@@ -215,16 +215,16 @@ def test_a_model_without_classes_is_judged_by_its_pictures_alone():
 
 
 def test_a_model_of_other_classes_is_refused():
-    with pytest.raises(UsageError, match="ideal draws no digits: its classes are not 0 to 9"):
+    with pytest.raises(UsageError, match="ideal"):
         draw_function(ideal(3))
 
 
 def test_bad_evaluations_are_refused():
-    with pytest.raises(UsageError, match="no yardstick for 7 digits: choose one of 500, 1000"):
+    with pytest.raises(UsageError, match=r"7 .*500, 1000"):
         evaluate(real_digits, count=7)
-    with pytest.raises(UsageError, match=r"500 digits are \(500, 1, 28, 28\), not \(3, 1, 28, 28\)"):
+    with pytest.raises(UsageError, match=r"\(500, 1, 28, 28\).*\(3, 1, 28, 28\)"):
         evaluate(lambda labels, seed: torch.zeros(3, 1, 28, 28), count=SMALLEST)
-    with pytest.raises(SfumatoError, match="not finite"):
+    with pytest.raises(SfumatoError, match="finite"):
         evaluate(lambda labels, seed: torch.full((len(labels), 1, 28, 28), math.nan), count=SMALLEST)
 
 

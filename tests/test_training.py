@@ -192,13 +192,13 @@ def test_resumed_in_the_middle_of_an_epoch_byte_for_byte(tmp_path: Path, row: Pr
 def test_resuming_needs_the_same_training(tmp_path: Path) -> None:
     run(NORMED, tmp_path, max_steps=1)
     other = dataclasses.replace(NORMED, batch=40, optimizer=Adam())
-    with pytest.raises(UsageError, match="belongs to another training: it differs in batch, optimizer"):
+    with pytest.raises(UsageError, match="batch, optimizer"):
         run(other, tmp_path, resume=True)
-    with pytest.raises(UsageError, match="differs in the seed; resume with the same"):
+    with pytest.raises(UsageError, match="the seed"):
         run(NORMED, tmp_path, resume=True, seed=1)
-    with pytest.raises(UsageError, match="differs in the data"):
+    with pytest.raises(UsageError, match="the data"):
         run(NORMED, tmp_path, resume=True, limit=50)
-    with pytest.raises(UsageError, match="holds a run already: resume it, or choose another folder"):
+    with pytest.raises(UsageError, match=tmp_path.name):
         run(NORMED, tmp_path)
 
 
@@ -210,17 +210,17 @@ def test_epochs_may_be_added_unless_the_rate_depends_on_them(tmp_path: Path) -> 
     run(steady, tmp_path / "b", epochs=2)
     assert_same_bytes(newest(tmp_path / "a"), newest(tmp_path / "b"))
     run(PLAIN, tmp_path / "c", max_steps=1)
-    with pytest.raises(UsageError, match="differs in epochs"):
+    with pytest.raises(UsageError, match="epochs"):
         run(PLAIN, tmp_path / "c", epochs=3, resume=True)
 
 
 def test_resuming_verifies(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"nothing to resume: .*checkpoints holds no complete checkpoint"):
+    with pytest.raises(UsageError, match="checkpoints"):
         run(PLAIN, tmp_path, resume=True)
     run(PLAIN, tmp_path, max_steps=1)
     weights = complete_checkpoints(tmp_path / "checkpoints")[-1] / "network.safetensors"
     weights.write_bytes(weights.read_bytes()[:-8])
-    with pytest.raises(SfumatoError, match=r"step-00000001.* is cut short.*go on from step-00000000"):
+    with pytest.raises(SfumatoError, match=r"step-00000001.*step-00000000"):
         run(PLAIN, tmp_path, resume=True)
 
 
@@ -248,7 +248,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser(tmp_path: Path) ->
     try:
         with pytest.raises(
             SfumatoError,
-            match=r"loss became nan at step 3 \(learning rate 0\.001\).*newest checkpoint is in .*",
+            match=r"nan at step 3 \(learning rate 0\.001\).*checkpoints",
         ):
             run(dataclasses.replace(PLAIN, objective=objective), tmp_path, save_every_steps=2)
     finally:
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_optimiser(tmp_path: Path) ->
 
 def test_a_rate_that_is_too_high_is_noticed(tmp_path: Path) -> None:
     wild = dataclasses.replace(PLAIN, learning_rate=LearningRate(peak=1e30), ema=None)
-    with pytest.raises(SfumatoError, match=r"became (nan|inf) at step \d \(learning rate 1e\+30\)"):
+    with pytest.raises(SfumatoError, match=r"(nan|inf) at step \d \(learning rate 1e\+30\)"):
         run(wild, tmp_path)
 
 
@@ -273,7 +273,7 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: signal.Sig
     next(running)
     signal.raise_signal(number)
     assert next(running).saved == tmp_path / "checkpoints" / "step-00000002"
-    with pytest.raises(TrainingStopped, match=rf"stopped by {number.name} after step 2; resume") as caught:
+    with pytest.raises(TrainingStopped, match=f"{number.name} after step 2") as caught:
         next(running)
     assert caught.value.exit_code == code
     assert signal.getsignal(number) == before
@@ -359,9 +359,7 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
 
 
 def test_unknown_presets_list_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match="unknown preset 'cats'; there are digits-denoise, digits-time, digits-class"
-    ):
+    with pytest.raises(UsageError, match=r"'cats'.*digits-denoise, digits-time"):
         train("cats", tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -369,12 +367,12 @@ def test_unknown_presets_list_the_known_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"device": "tpu"}, "unknown device 'tpu'; there are auto, cpu"),
-        ({"precision": "fp8"}, "unknown precision 'fp8'; there are auto, no, bf16"),
-        ({"limit": 0}, r"limit of 0 pictures is not within 1\.\.100"),
-        ({"limit": 20}, "400 digits has 20 pictures, fewer than one batch of 21"),
-        ({"epochs": 0}, "plain: batch and epochs must be at least 1"),
-        ({"max_steps": 0}, "max_steps is 0; it must be at least 1"),
+        ({"device": "tpu"}, "'tpu'.*auto, cpu"),
+        ({"precision": "fp8"}, "'fp8'.*auto, no, bf16"),
+        ({"limit": 0}, r"limit of 0 .*1\.\.100"),
+        ({"limit": 20}, "20 pictures.*21"),
+        ({"epochs": 0}, "plain: .*epochs"),
+        ({"max_steps": 0}, "max_steps is 0"),
         ({"save_every_steps": 0}, "save_every_steps is 0"),
         ({"save_every_seconds": 0}, "save_every_seconds is 0"),
     ],
@@ -387,7 +385,7 @@ def test_bad_arguments(tmp_path: Path, options: dict[str, object], message: str)
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="no CUDA device here; use device cpu or auto"):
+    with pytest.raises(UsageError, match="CUDA"):
         make_accelerator("cuda", "auto")
 
 
@@ -403,17 +401,17 @@ def test_bf16_only_where_the_cpu_computes_in_it(
 
 
 def test_presets_that_contradict_themselves(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="plain: clip must be above 0, or None"):
+    with pytest.raises(UsageError, match="plain: clip"):
         dataclasses.replace(PLAIN, clip=0.0)
-    with pytest.raises(UsageError, match="plain: label dropout needs conditional=True"):
+    with pytest.raises(UsageError, match="conditional=True"):
         dataclasses.replace(PLAIN, conditional=False)
-    with pytest.raises(UsageError, match="plain: conditional=True, but its network is told nothing"):
+    with pytest.raises(UsageError, match="plain: conditional=True"):
         run(dataclasses.replace(PLAIN, network_config={}), tmp_path / "run")
-    with pytest.raises(UsageError, match="a batch of 21 cannot be shared among 42 processes"):
+    with pytest.raises(UsageError, match=r"21 .*42"):
         Batches(digits(), PLAIN, seed=0, device=CPU, processes=42)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SfumatoError, match=r"cannot write the checkpoint .*Not a directory"):
+    with pytest.raises(SfumatoError, match=r"file.*Not a directory"):
         run(PLAIN, tmp_path / "file")

@@ -87,8 +87,8 @@ def test_the_command_refuses_a_sheet_that_was_not_drawn(
 
 
 def test_what_is_no_run_and_what_is_damaged_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SfumatoError, match="holds no history of a training"):
+    with pytest.raises(SfumatoError, match="history"):
         record_of(tmp_path, "normed", [1])
     (tmp_path / FILE).write_text('{"version": 1')
-    with pytest.raises(SfumatoError, match="is damaged: make it again"):
+    with pytest.raises(SfumatoError, match=FILE):
         read_record(tmp_path)

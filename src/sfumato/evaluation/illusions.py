@@ -101,7 +101,7 @@ def pick_best(
         UsageError: `keep` is not in 1..N; or as `looks` and `score`.
     """
     if not 1 <= keep <= len(pictures):
-        raise UsageError(f"keep is {keep}, but there are {len(pictures)} pictures")
+        raise UsageError(f"keep {keep}: give a number from 1 to {len(pictures)}")
     scores = score(reader, pictures, looks(expression))
     order = torch.argsort(scores.alignment, descending=True, stable=True)
     return order[:keep].tolist(), scores

@@ -1,4 +1,4 @@
-"""The data sets, held whole in memory as bytes.
+"""Data sets, which lie in memory as bytes.
 
 Contract: pictures are uint8 (N, C, H, W) at rest and float32 in [-1, 1] wherever mathematics is done
 (`to_house_range`); labels are int64 (N,) class indices.

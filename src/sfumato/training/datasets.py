@@ -1,7 +1,4 @@
-"""The data sets by name: fetched at first use, verified, and read.
-
-Contract: as data.py has it.
-"""
+"""The data sets by name: fetched at first use, verified, and read; data.py has the contract."""
 
 import gzip
 from pathlib import Path

@@ -1,12 +1,12 @@
-"""What a network is trained to do, and how strongly at each noise level.
+"""The loss that a network is trained to minimise, and its weight at each noise level.
 
-Contract: a clean picture x0 (B, C, H, W) in [-1, 1] is noised to x_t = alpha x0 + sigma eps; the network
+Contract: a clean picture x0 (B, C, H, W) in [-1, 1] is noised to x_t = alpha x0 + sigma eps. The network
 answers in its own prediction type, and the loss of one picture is
 
     w(t) * mean over pixels of (answer - target)^2.
 
-An error of the answer is an error of x0 times a factor that depends on the level alone (`error_factor`), so a
-weighting is stated once, as the weight of the squared x0 error, and serves every prediction type.
+An error of the answer is an error of x0 times a factor that depends on the level alone (`error_factor`). So a
+weighting is stated once, as the weight of the squared error of x0, for every prediction type.
 """
 
 from abc import ABC, abstractmethod

@@ -14,7 +14,7 @@ import argparse
 import torch
 
 import sfumato as sf
-from sfumato.evaluation.emoji import answered, load_emoji_judge
+from sfumato.evaluation.emoji import accuracy_of, load_emoji_judge
 from sfumato.models.networks.text_to_image import Recall
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.training.emoji import held_out_wordings
@@ -48,7 +48,7 @@ def main() -> None:
         }
         for how, (sentence, bag) in ways.items():
             share = recall.shares(sentence, bag)
-            found = answered(share, wanted)
+            found = accuracy_of(share, wanted)
             mass = torch.stack([row[sorted(right)].sum() for row, right in zip(share, wanted, strict=True)])
             print(
                 f"  {how:12} first {found.top_1:6.1%}  among five {found.top_5:6.1%}  "

@@ -446,8 +446,8 @@ def test_models_lists_what_ships_and_what_lies_in_folders(run: Run, models: Path
 def test_train_leaves_a_model_and_samples_and_resumes(
     run: Run, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
-    monkeypatch.setattr("sfumato.training.loop.load_dataset", lambda name: tiny.digits())
-    monkeypatch.setattr("sfumato.training.datasets.load_dataset", lambda name, split: tiny.digits())
+    monkeypatch.setattr("sfumato.training.loop.load_dataset", lambda name, cache: tiny.digits())
+    monkeypatch.setattr("sfumato.training.datasets.load_dataset", lambda name, split, cache: tiny.digits())
     small = replace(
         PRESETS[preset], batch=200, network_config=_smaller(preset), sampling=SamplingDefaults(steps=1)
     )
@@ -463,7 +463,7 @@ def test_train_leaves_a_model_and_samples_and_resumes(
     assert code == 0, err
     assert "step 2/2" in err
     assert Path("out/samples/epoch-001.png").is_file()
-    assert Path("out/loss.png").is_file()
+    assert Path("out/loss.svg").is_file()
     assert run("models", "out/model")[0] == 0
 
 

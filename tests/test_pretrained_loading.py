@@ -23,10 +23,10 @@ from torch import nn
 
 import sfumato as sf
 import tiny_pipelines as tiny
+from sfumato.cache import cache_folder
 from sfumato.core.solvers import SOLVERS
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.pretrained import HUB, encoders, loading
-from sfumato.models.pretrained.embeddings import cache_folder
 from sfumato.models.pretrained.loading import load_tokenizer, open_folder
 from sfumato.models.pretrained.prompts import EncodedPrompts
 from sfumato.models.pretrained.safety import read_shapes
@@ -425,7 +425,7 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
 
 def test_a_damaged_cache_is_encoded_again(deepfloyd: Path, loaded: list[str]) -> None:
     prompts_of(deepfloyd).embeddings.prepare(["a cat"])
-    (kept,) = cache_folder().rglob("*.safetensors")
+    (kept,) = (cache_folder() / "embeddings").rglob("*.safetensors")
     kept.write_bytes(b"damaged")
     prompts_of(deepfloyd).embeddings.prepare(["a cat"])
     assert loaded == ["text_encoder", "text_encoder"]

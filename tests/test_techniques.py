@@ -1,8 +1,8 @@
 """The techniques on toy models: what they do to pixels, and what they refuse."""
 
 import math
-from functools import partial
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 

@@ -53,6 +53,13 @@ def train(
     ] = None,
     max_steps: Annotated[int | None, Option(min=1, help="Stop, save and export after this step.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Use the first so many pictures only.")] = None,
+    data_folder: Annotated[
+        Path | None,
+        Option(
+            help="Folder that holds the files of the data set, or gets them; the cache by default.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Seed of weights, order and noise.")] = 0,
     sample_at: Annotated[
         list[int] | None,
@@ -95,6 +102,7 @@ def train(
     steps = train(
         preset,
         folder,
+        data_folder=data_folder,
         resume=resume,
         epochs=epochs,
         max_steps=max_steps,
@@ -105,7 +113,9 @@ def train(
         compile=compiled,
         start_from=load(start_from) if start_from is not None else None,
         sample_epochs=chosen,
-        on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, folder, epoch),
+        on_epoch=lambda epoch, model: draw_samples(
+            model, PRESETS[preset].data, folder, epoch, data_folder=data_folder
+        ),
     )
     model = follow(preset, steps)
     if _speaks():
@@ -150,7 +160,9 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
                 note(f"step {progress.step}/{progress.steps}, {text}, {progress.seconds_left:.0f} s left")
 
 
-def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
+def draw_samples(
+    model: Model, data: str, folder: Path, epoch: int, *, data_folder: Path | None = None
+) -> None:
     """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
     from sfumato.models.networks.base import Network
     from sfumato.models.text_to_image import TextConditioner
@@ -167,7 +179,7 @@ def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
         sheet = one_of_each(model, count, seed=0)  # of weights that no recipe could name
         save_sheet(sheet, path, columns=PER_CLASS, enlarge=ENLARGE, metadata=False)
     else:
-        draw_denoised(model, data, path)
+        draw_denoised(model, data, path, data_folder)
 
 
 def draw_asked(model: Model, path: Path) -> None:
@@ -189,7 +201,7 @@ def draw_asked(model: Model, path: Path) -> None:
     save_picture(grid(x.clamp(-1, 1), len(PROBES), enlarge=ENLARGE), path)
 
 
-def draw_denoised(model: Model, data: str, path: Path) -> None:
+def draw_denoised(model: Model, data: str, path: Path, data_folder: Path | None) -> None:
     """Test pictures clean, noised and denoised in one step, one under the other."""
     import torch
 
@@ -199,7 +211,8 @@ def draw_denoised(model: Model, data: str, path: Path) -> None:
     from sfumato.training.data import to_house_range
     from sfumato.training.datasets import load_dataset
 
-    pictures = to_house_range(load_dataset(data, split="test").pictures[:PER_CLASS])
+    test = load_dataset(data, split="test", cache=data_folder)
+    pictures = to_house_range(test.pictures[:PER_CLASS])
     clean = [picture[None] for picture in pictures]
     noisy = [noised(model.schedule, x, 1.0, seed=i) for i, x in enumerate(clean)]
     denoised = [one_step_denoised(model, x, 1.0, unconditional()) for x in noisy]

@@ -7,6 +7,6 @@ chapters/     the sections, each a function that makes its blocks
 page.py       what stands on the page, as data
 build.py      section after section: resume, fail, go on
 render.py     the data as HTML; templates/ holds the page, its style and its script
-diagram.py    a network as SVG        curve.py   a loss curve as SVG
+diagram.py    a network as SVG
 drawings.py   the pictures and masks that ship, and how they were drawn
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from sfumato.cache import cache_folder
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.pretrained.safety import read_shapes
 
@@ -47,12 +47,6 @@ class PromptEmbedding:
 
 
 Encode = Callable[[Sequence[str]], PromptEmbedding]  # n texts -> (n, L, D) and (n, P), on the CPU
-
-
-def cache_folder() -> Path:
-    """Where embeddings are kept: $SFUMATO_CACHE, or sfumato in the user's cache folder."""
-    user = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("SFUMATO_CACHE") or Path(user, "sfumato")) / "embeddings"
 
 
 class Embeddings:
@@ -179,7 +173,8 @@ class Embeddings:
     def _place(self, text: str) -> Path | None:
         if self.key is None:
             return None
-        return cache_folder() / self.key / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+        name = hashlib.sha256(text.encode()).hexdigest()
+        return cache_folder() / "embeddings" / self.key / f"{name}.safetensors"
 
     def _recall(self, text: str) -> bool:
         """Take an embedding from the cache; one that is damaged counts as none."""

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report import curve, diagram
+from sfumato.apps.report import diagram
 from sfumato.apps.report.desk import model_said, picture_said
 from sfumato.apps.report.page import Block, Drawing, Gap, Row, Source, Table
 from sfumato.apps.report.said import as_said, say, script
@@ -20,6 +20,7 @@ from sfumato.core.expression import unconditional
 from sfumato.core.schedule import FixedSigma
 from sfumato.models.networks.anatomy import anatomy
 from sfumato.study import noised, one_step_denoised
+from sfumato.training.loss_curve import draw_loss_curve
 from sfumato.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _training(desk: Desk, trained: Trained, name: str, sheets: Sheets) -> Iterat
         title=f"Training `{name}`: the loss",
         note=f"{record.steps:,} steps of {preset.batch}. The line is the mean over a stretch of steps, "
         "the band all of its steps.",
-        svg=curve.draw(record),
+        svg=draw_loss_curve(record),
         source=Source(commands=(command,)),
     )
     for epoch in sheets.epochs:
@@ -338,7 +339,7 @@ def _measured(preset: Preset) -> tuple[str, str, str]:
 
 def _judged(desk: Desk) -> Iterator[Block]:
     """What the trainings of this report came to."""
-    from sfumato.evaluation.digits import evaluate, sampled
+    from sfumato.evaluation.digits import draw_function, evaluate
 
     rows = []
     for name in ("digits-time", "digits-class", MODERN):
@@ -348,13 +349,13 @@ def _judged(desk: Desk) -> Iterator[Block]:
         if trained is None:
             continue
         modern = name == MODERN
-        draw = sampled(
+        draw = draw_function(
             trained.model,
             solver=None if modern else FAST_SOLVER,
             steps=None if modern else FAST_STEPS,
             on_progress=desk.show,
         )
-        report = evaluate(draw, count=JUDGED, seed=SEED, asked=bool(trained.model.class_names))
+        report = evaluate(draw, count=JUDGED, seed=SEED, conditional=bool(trained.model.class_names))
         accuracy = "–" if report.accuracy is None else f"{report.accuracy:.2%}"
         rows.append((f"`{name}`", accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.1f}"))
         real = ("real test digits", f"{report.yardstick.accuracy:.2%}", f"{report.yardstick.fid:.2f}", "–")

@@ -1,4 +1,4 @@
-"""The application: its commands, and how it ends.
+"""The command line: its commands and exit codes.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage, nothing was begun; 3 a model is missing; 130 Ctrl-C; 143 SIGTERM.
 A failure is one line on stderr, `error: …`; --debug shows where it happened.
@@ -78,7 +78,7 @@ for _command, _panel in COMMANDS:
     )
 
 
-def _tell_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"sfumato {__version__}")
         raise typer.Exit
@@ -87,7 +87,7 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def _about(
     version: Annotated[
-        bool, Option("--version", help="Say the version.", callback=_tell_version, is_eager=True)
+        bool, Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
     debug: Annotated[
         bool, Option("--debug", help="Show where an error happened; also after the command.")
@@ -97,7 +97,7 @@ def _about(
 
 
 class Stopped(BaseException):
-    """A signal that ends the program: raised where the program stands, so that it tidies up."""
+    """A signal that ends the program, as an exception, so that the program cleans up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -106,8 +106,8 @@ class Stopped(BaseException):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    # Read when torch is loaded. Threads that spin while they wait for one another cost nothing on an idle
-    # machine; on a busy one they made the demo ten times slower.
+    # Read when torch is loaded. Threads that wait by spinning cost nothing on an idle machine; on a
+    # busy one they made the demo ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if args is None else args)
     words = given[: given.index("--")] if "--" in given else given
@@ -156,7 +156,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _say(text: str) -> None:
-    """One line on stderr, whatever the text holds."""
+    """Print one line on stderr."""
     typer.echo(" ".join(text.split()), err=True)
 
 

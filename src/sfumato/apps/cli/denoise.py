@@ -1,4 +1,4 @@
-"""What noise does to a picture, and three ways to take it away, side by side."""
+"""A picture under noise, and three ways to denoise it, side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.inputs import Inputs
 from sfumato.apps.cli.options import Loading, Output
-from sfumato.apps.cli.places import check_places
+from sfumato.apps.cli.outputs import check_outputs
 from sfumato.apps.cli.progress import Bar, progress_bar
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def denoise(
     machine: Loading,
     picture: Annotated[Path, Argument(help="Picture: PNG, JPEG or WebP.")],
     prompt: Annotated[
-        str | None, Argument(help="What it shows, if the model may know.", show_default=False)
+        str | None, Argument(help="What it shows; without it the model is not told.", show_default=False)
     ] = None,
     model: Annotated[
         str,
@@ -49,22 +49,22 @@ def denoise(
             callback=checks.shares,
         ),
     ] = None,
-    steps: Annotated[int, Option(min=1, max=names.MAX_STEPS, help="Steps of the iterative way.")] = 20,
+    steps: Annotated[int, Option(min=1, max=names.MAX_STEPS, help="Steps of the iterative denoising.")] = 20,
     blur: Annotated[
         float, Option(help="Width of the blur in pixels of a picture 64 high.", callback=checks.finite)
     ] = 2.0,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the noise.")] = 0,
     out: Annotated[Path, Option("--out", "-o", help="Sheet to write.")] = Path("denoise.png"),
     enlarge: Annotated[
-        int, Option(min=1, max=names.MAX_ENLARGE, help="Make every pixel so many pixels wide and high.")
+        int, Option(min=1, max=names.MAX_ENLARGE, help="Make every pixel this many pixels wide and high.")
     ] = 3,
 ) -> None:
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
-    places = check_places("denoise", Output(out=out))
+    outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
     inputs = Inputs(loaded)
     clean = inputs.picture(picture)
-    places.spare([str(picture)])
+    outputs.refuse_inputs([str(picture)])
     levels = tuple(at or LEVELS)
     with progress_bar("denoise") as bar:
         found = study(loaded, clean, prompt, bar, at=levels, steps=steps, blur=blur, seed=seed)
@@ -78,7 +78,7 @@ def denoise(
         "blur": blur,
         "seed": seed,
     }
-    typer.echo(write_sheet(found, places.picture, enlarge, {"denoise": facts, "version": 1}))
+    typer.echo(write_sheet(found, outputs.picture, enlarge, {"denoise": facts, "version": 1}))
     print_psnr(found, clean)
 
 
@@ -93,12 +93,12 @@ def study(
     blur: float = 2.0,
     seed: int = 0,
 ) -> list[Denoising]:
-    """The study at each level, clean (1, C, H, W), the bar moving over the levels."""
-    from sfumato.core.expression import prompt as asked
+    """The denoisings of a picture (1, C, H, W) at each level; the bar moves with the levels."""
+    from sfumato.core.expression import prompt as prompt_of
     from sfumato.core.expression import unconditional
     from sfumato.study import denoise
 
-    what = unconditional() if prompt is None else asked(prompt)
+    what = unconditional() if prompt is None else prompt_of(prompt)
     found = []
     for index, t in enumerate(at):
         found += denoise(model, clean, what, at=[t], steps=steps, blur=blur, seed=seed)
@@ -107,7 +107,7 @@ def study(
 
 
 def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict[str, Any]) -> Path:
-    """One row for each level."""
+    """Write a sheet with a row for each level."""
     import torch
 
     from sfumato.pictures import labelled_grid, save_picture
@@ -123,7 +123,7 @@ def ways(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def print_psnr(found: list[Denoising], clean: Tensor) -> None:
-    """How near each way comes to the clean picture, in dB; higher is nearer."""
+    """Print the PSNR of each way against the clean picture in dB; higher is nearer."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""Encoding prompts where the text encoder is, for machines where it is not."""
+"""Encoding prompts on one machine for another that has no text encoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def encode(
         Option(
             "--model",
             "-m",
-            help="Name, folder or hub id of the model whose text encoder is asked.",
+            help="Name, folder or hub id of the model whose text encoder encodes.",
             autocompletion=names.complete_models,
         ),
     ] = "deepfloyd",
@@ -36,9 +36,9 @@ def encode(
         "prompts.safetensors"
     ),
 ) -> None:
-    """Encode prompts once, for --embeddings on a machine that makes pictures and has no text encoder.
+    """Encode prompts for --embeddings, on a machine that has no text encoder.
 
-    The empty prompt, which guidance pushes away from, is encoded with them.
+    The empty prompt, which guidance needs, is encoded with them.
     """
     from sfumato.pictures import check_destination
 
@@ -52,10 +52,10 @@ def encode(
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a text file, one a line; empty lines are left out.
+    """The prompts of a text file, one a line, without empty lines.
 
     Raises:
-        UsageError: it is no such file, holds none, or far too many.
+        UsageError: the file is missing or is no text, or it holds no prompt or too many.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

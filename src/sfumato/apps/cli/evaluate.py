@@ -1,4 +1,4 @@
-"""How good a model is that draws what the package can judge."""
+"""Measuring how good the pictures of a model are."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typer import Option
 
 from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.options import Machine, Way
+from sfumato.apps.cli.make_pictures import solver_options
+from sfumato.apps.cli.options import Machine, SamplerOptions
 from sfumato.apps.cli.progress import progress_bar
-from sfumato.apps.cli.work import solver_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sfumato.evaluation.digits import DigitReport
     from sfumato.evaluation.emoji import EmojiReport
 
-Draw = TypeVar("Draw")
+DrawFunction = TypeVar("DrawFunction")
 
 DIGITS, EMOJI = 1000, 300  # pictures of an evaluation by default
 EXAMPLES = {"evaluate": "sfumato evaluate --model digits --count 1000"}
@@ -26,7 +26,7 @@ EXAMPLES = {"evaluate": "sfumato evaluate --model digits --count 1000"}
 
 def evaluate(
     *,
-    way: Way,
+    sampler: SamplerOptions,
     machine: Machine,
     count: Annotated[
         int | None,
@@ -41,25 +41,25 @@ def evaluate(
     ] = None,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the first picture.")] = 0,
 ) -> None:
-    """Draw pictures and judge them: are they what was asked for, and as varied as real ones?
+    """Draw pictures and judge them: do they show the prompt, and are they as varied as real ones?
 
     FID is taken on the features of the package's own classifiers: compare it between models of this package
-    and with real pictures, not with figures on other features. Emoji are asked for by labels, and by words
-    that no training caption contains; the distance to the nearest training picture tells recall from the new.
+    and with real pictures, not with figures on other features. The prompts of emoji are labels, and words
+    that no training caption contains. The distance to the nearest training picture shows what is copied.
     """
-    options = solver_options(way.solver_option)
-    model = load_on(way.model, machine)
+    options = solver_options(sampler.solver_option)
+    model = load_on(sampler.model, machine)
     from sfumato.evaluation import digits, emoji
     from sfumato.sampling import MAX_ROWS
 
-    def drawing(draw_function: Callable[..., Draw]) -> Draw:
-        return draw_function(
+    def drawing(sampled: Callable[..., DrawFunction]) -> DrawFunction:
+        return sampled(
             model,
-            steps=way.steps,
-            solver=way.solver,
+            steps=sampler.steps,
+            solver=sampler.solver,
             options=options,
-            spacing=way.spacing,
-            guidance=way.guidance,
+            spacing=sampler.spacing,
+            guidance=sampler.guidance,
             max_rows=machine.max_rows or MAX_ROWS,
             on_progress=bar.show,
         )
@@ -79,7 +79,7 @@ def evaluate(
 
 
 def print_digits(name: str, report: DigitReport) -> None:
-    """The model beside real digits."""
+    """A table of the model and of real digits."""
     real = report.yardstick
     accuracy = "-" if report.accuracy is None else f"{report.accuracy:.2%}"
     _print(
@@ -91,7 +91,7 @@ def print_digits(name: str, report: DigitReport) -> None:
 
 
 def print_emoji(name: str, report: EmojiReport) -> None:
-    """The model beside the data set's own pictures."""
+    """A table of the model and of the data set's pictures."""
     labels, wordings, synonyms = report.labels, report.wordings, report.synonyms
     _print(
         f"{labels.count} labels and {wordings.count} words that no caption contains, "
@@ -137,7 +137,7 @@ def print_emoji(name: str, report: EmojiReport) -> None:
 
 
 def _print(title: str, *rows: tuple[str, ...]) -> None:
-    """A table: its heads, then its rows."""
+    """A table: its column heads, then its rows."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,7 +1,7 @@
 """Options that several commands share, written once.
 
-A command takes a frozen dataclass; `with_options` makes of each of its fields an option of its own, so that
-Typer sees a flat function and the command an object.
+A command takes a frozen dataclass. `with_options` makes an option of each field: Typer sees a function with
+many options, and the command gets one object.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pictures from nothing but words: one, or several meanings at a time."""
+"""Commands that make pictures from prompts: of one prompt, or of several at a time."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
+from sfumato.apps.cli.make_pictures import make
 from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
-from sfumato.apps.cli.work import make
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,17 +34,18 @@ def generate(
     output: Output,
     machine: Machine,
     prompt: Annotated[
-        str | None, Argument(help="What to draw; without it anything the model knows.", show_default=False)
+        str | None,
+        Argument(help="What to draw; without it anything that the model knows.", show_default=False),
     ] = None,
-    negative: Annotated[str | None, Option(help="What to stay away from; needs guidance above 1.")] = None,
+    negative: Annotated[str | None, Option(help="What to avoid; needs guidance above 1.")] = None,
 ) -> None:
     """Draw pictures of a prompt; a digits model takes a digit."""
 
     def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.core.expression import prompt as asked
+        from sfumato.core.expression import prompt as prompt_of
         from sfumato.core.expression import unconditional
 
-        what = asked(prompt) if prompt is not None else unconditional()
+        what = prompt_of(prompt) if prompt is not None else unconditional()
         if negative is None:
             return what
         scale = model.defaults.guidance if sampling.guidance is None else sampling.guidance
@@ -62,7 +63,7 @@ def anagram(
     picking: Picking,
     output: Output,
     machine: Machine,
-    prompts: Annotated[list[str], Argument(help="What is seen: upright first, then through each view.")],
+    prompts: Annotated[list[str], Argument(help="The prompts: upright first, then through each view.")],
     view: Annotated[
         list[str] | None,
         Option(
@@ -118,11 +119,11 @@ def compose(
     prompts: Annotated[list[str], Argument(help="What the picture shows, all at once.")],
     weight: Annotated[
         list[float] | None,
-        Option(help="Weight of each prompt, in their order; by default they share 1 equally."),
+        Option(help="Weight of each prompt, in order; by default equal weights that sum to 1."),
     ] = None,
     without: Annotated[list[str] | None, Option(help="What the picture must not show; repeatable.")] = None,
 ) -> None:
-    """Draw a picture of several prompts at once, and of none of others."""
+    """Draw a picture of several prompts at once, without those of --without."""
 
     def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
         from sfumato.techniques import compose
@@ -145,7 +146,7 @@ def panorama(
         int | None, Option(min=1, max=names.MAX_SIDE, help="Height in pixels; by default the model's.")
     ] = None,
     overlap: Annotated[
-        float, Option(min=0, max=0.95, help="How much of a window the next one covers.")
+        float, Option(min=0, max=0.95, help="Share of a window that the next one covers.")
     ] = 0.5,
 ) -> None:
     """Draw a canvas larger than the model's own pictures, window by window."""

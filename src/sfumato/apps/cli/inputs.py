@@ -1,7 +1,7 @@
-"""Input pictures: read for a model, recorded for the recipe, and found again for a replay.
+"""Input pictures: read for a model, recorded in the recipe, found again for a replay.
 
-A recipe holds an input by the sha256 of its values after it was fitted to the model; the file is a hint where
-to look. What is found counts only if it has that hash.
+A recipe names an input by the sha256 of its values at the model's size. The file name only says where
+to look: a file counts only if its values have that hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Inputs:
-    """Reads the inputs of one run; `files` is what the recipe records of them."""
+    """Reads the inputs of one run. files: their records for the recipe, by sha256."""
 
     def __init__(self, model: Model) -> None:
         channels, height, width = model.shape
@@ -31,7 +31,7 @@ class Inputs:
         self.files: dict[str, InputFile] = {}
 
     def picture(self, path: Path) -> Tensor:
-        """The picture at the model's size and channels, (1, C, H, W) in [-1, 1]; UsageError if it is none."""
+        """The picture at the model's size and channels, (1, C, H, W) in [-1, 1]; or UsageError."""
         from sfumato.pictures import picture_size
 
         own = picture_size(path)
@@ -40,7 +40,7 @@ class Inputs:
         return self._recorded(path, self.size)
 
     def small(self, path: Path) -> Tensor:
-        """The picture as large as it is, for a model that makes it larger, (1, C, h, w) in [-1, 1]."""
+        """The picture at its own size, for a model that makes it larger, (1, C, h, w) in [-1, 1]."""
         return self._recorded(path, None)
 
     def _recorded(self, path: Path, size: tuple[int, int] | None) -> Tensor:
@@ -52,7 +52,7 @@ class Inputs:
         return x
 
     def mask(self, path: Path, convention: Convention, *, of: Path) -> Mask:
-        """The mask of the picture `of`, fitted as it was; UsageError if it is none."""
+        """The mask of the picture `of`, cropped and resized like it; UsageError for other files."""
         from sfumato.pictures import picture_size
         from sfumato.recipe import InputFile
 
@@ -62,10 +62,10 @@ class Inputs:
 
 
 def find_inputs(recipe: Recipe, channels: int, *, beside: Path, folder: Path | None) -> dict[str, Tensor]:
-    """The inputs of a recipe by their sha256: from `folder`, from beside the picture, or where they were.
+    """The inputs of a recipe by their sha256: from `folder`, from beside the picture, or from their old path.
 
     Raises:
-        UsageError: one of them is not there, or is another picture now.
+        UsageError: one of them is missing, or has changed.
     """
     return {
         sha256: _find(recipe, sha256, file, channels, _places(file, beside, folder))
@@ -92,7 +92,7 @@ def _find(recipe: Recipe, sha256: str, file: InputFile, channels: int, places: I
             continue
         if found == sha256:
             return tensor
-        looked.append(f"{path} is another {file.kind} now")
+        looked.append(f"{path} has changed")
     raise UsageError(
         f"the input {file.file} (sha256 {sha256[:12]}) was not found: {'; '.join(looked)}. "
         "Give the folder that holds it: --inputs FOLDER"

@@ -1,4 +1,4 @@
-"""What models there are."""
+"""The models that have names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def models(
         list[Path] | None, Argument(help="Folders of models of your own.", show_default=False)
     ] = None,
 ) -> None:
-    """List the models that have names, what they answer and where they lie; or those in folders.
+    """List the models that have names, what they draw and where they are; or those in folders.
 
-    Those of the hub are fetched when they are first used.
+    Models of the hub are fetched at their first use.
     """
     from rich.console import Console
     from rich.table import Table
@@ -31,16 +31,16 @@ def models(
     from sfumato.models.files.store import read_description
     from sfumato.models.pretrained import HUB
 
-    table = Table("name", "size", "answers", "about", "where")
+    table = Table("name", "size", "draws", "about", "where")
     for name, about, folder in _listed(folders):
         try:
             found = read_description(folder)
-            size, answers = _size(found), _answers(found)
+            size, draws = _size(found), _draws(found)
         except ModelUnavailableError:
             if folders:
                 raise
-            size, answers = "missing", "-"
-        table.add_row(*map(Text, (name, size, answers, about)), Text(str(folder), overflow="fold"))
+            size, draws = "missing", "-"
+        table.add_row(*map(Text, (name, size, draws, about)), Text(str(folder), overflow="fold"))
     for name, hub in () if folders else HUB.items():
         table.add_row(*map(Text, (name, "hub", "text", hub.summary, hub.repository)))
     Console().print(table)
@@ -62,7 +62,7 @@ def _size(description: dict[str, Any]) -> str:
     return f"{count / 1e6:.1f} MB" if isinstance(count, int) else "unknown"
 
 
-def _answers(description: dict[str, Any]) -> str:
+def _draws(description: dict[str, Any]) -> str:
     names = description.get("class_names") or ()
     channels, height, width = description.get("shape") or ("?",) * 3
     colour = "grey" if channels == 1 else "RGB" if channels == 3 else ""

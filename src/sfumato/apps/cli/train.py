@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,12 +11,14 @@ import typer
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
-from sfumato.apps.cli.options import Arithmetic
+from sfumato.apps.cli.options import Precision
 from sfumato.apps.cli.progress import note, on_terminal, progress_bar
-from sfumato.apps.cli.sheets import one_of_each, save_sheet
 from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sfumato.core.expression import Expression
     from sfumato.models.model import Model
     from sfumato.training.loop import Progress
 
@@ -34,14 +36,9 @@ PROBES = ("rocket", "skull", "panda", "dog", "old man", "sunflower", "camping", 
 
 def train(
     *,
-    machine: Arithmetic,
+    machine: Precision,
     preset: Annotated[
-        str,
-        Argument(
-            help=f"What to train: {', '.join(names.PRESETS)}.",
-            callback=checks.one_of(names.PRESETS),
-            autocompletion=names.completing(names.PRESETS),
-        ),
+        str, Argument(help=f"What to train: {', '.join(names.PRESETS)}.", **checks.choice(names.PRESETS))
     ],
     out: Annotated[
         Path | None,
@@ -49,10 +46,10 @@ def train(
     ] = None,
     resume: Annotated[bool, Option("--resume", help="Go on from the newest complete checkpoint.")] = False,
     epochs: Annotated[
-        int | None, Option(min=1, help="Passes over the data; the preset's by default.")
+        int | None, Option(min=1, help="Passes over the data; by default the preset's.")
     ] = None,
     max_steps: Annotated[int | None, Option(min=1, help="Stop, save and export after this step.")] = None,
-    limit: Annotated[int | None, Option(min=1, help="Use the first so many pictures only.")] = None,
+    limit: Annotated[int | None, Option(min=1, help="Use only this many pictures, the first ones.")] = None,
     data_folder: Annotated[
         Path | None,
         Option(
@@ -70,7 +67,7 @@ def train(
     ] = None,
     start_from: Annotated[
         str | None,
-        Option(help="A model of the same network whose weights are the first ones.", show_default=False),
+        Option(help="A model of the same network, whose weights training starts from.", show_default=False),
     ] = None,
     compiled: Annotated[bool, Option("--compile", help="Use torch.compile.")] = False,
 ) -> None:
@@ -80,7 +77,7 @@ def train(
     processes are started by `accelerate launch` or `torchrun`, see the example; they divide the batch.
     """
     if machine.dtype not in PRECISIONS:
-        raise UsageError(f"training in {machine.dtype} is not offered: use bfloat16 or float32")
+        raise UsageError(f"--dtype {machine.dtype} is not for training: use bfloat16 or float32")
     folder = out or Path("runs") / preset
     try:
         from sfumato.training.loop import train
@@ -95,7 +92,7 @@ def train(
         raise UsageError(f"--sample-at {late[0]}: the training has {last} epochs")
     chosen = set(sample_at or (1, *range(5, last, 5), last))
     if start_from is not None and resume:
-        raise UsageError("--start-from: a run that is resumed goes on from its own weights")
+        raise UsageError("--start-from and --resume contradict each other: a resumed run has its own weights")
     from sfumato.models.files.registry import load
 
     keep_memory()
@@ -118,7 +115,7 @@ def train(
         ),
     )
     model = follow(preset, steps)
-    if _speaks():
+    if _reports():
         typer.echo(model)
         note(f"see it with: sfumato generate --model {model}")
 
@@ -139,7 +136,7 @@ def keep_memory() -> bool:
 
 
 def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
-    """Run a training to its end, showing where it stands; returns the model's folder."""
+    """Run a training to its end and show its progress; returns the model's folder."""
     epoch = 0
     with progress_bar(what) as bar:
         while True:
@@ -152,7 +149,7 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
                 f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.4f}, "
                 f"{progress.pictures_per_second:.0f} images/s"
             )
-            if not _speaks():
+            if not _reports():
                 continue
             bar.show(progress.step, progress.steps, text)
             if not on_terminal() and (progress.epoch > epoch or progress.step == progress.steps):
@@ -163,7 +160,7 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
 def draw_samples(
     model: Model, data: str, folder: Path, epoch: int, *, data_folder: Path | None = None
 ) -> None:
-    """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
+    """Write the sheet of an epoch: pictures of the model; of a model of one noise level what it denoises."""
     from sfumato.models.networks.base import Network
     from sfumato.models.text_to_image import TextConditioner
 
@@ -173,32 +170,57 @@ def draw_samples(
     except OSError as error:
         raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
     if isinstance(model.conditioner, TextConditioner):
-        draw_asked(model, path)
+        draw_probes(model, path)
     elif isinstance(model.network, Network) and model.network.timed:
-        count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
-        sheet = one_of_each(model, count, seed=0)  # of weights that no recipe could name
-        save_sheet(sheet, path, columns=PER_CLASS, enlarge=ENLARGE, metadata=False)
+        draw_classes(model, path)
     else:
         draw_denoised(model, data, path, data_folder)
 
 
-def draw_asked(model: Model, path: Path) -> None:
-    """For each of PROBES the estimate from pure noise, which tells soonest whether the words are heard, and a
-    picture; one under the other.
+def draw_classes(model: Model, path: Path) -> None:
+    """PER_CLASS pictures of every class, a row for each; of a model without classes a square of pictures."""
+    from sfumato.core.expression import label, unconditional
+
+    count = PER_CLASS if model.class_names else PER_CLASS * PER_CLASS
+    expressions = [label(i) for i in range(len(model.class_names))] or [unconditional()]
+    save_sheet(drawn_together(model, expressions, count), path)
+
+
+def draw_probes(model: Model, path: Path) -> None:
+    """Two rows: the estimate of each prompt of PROBES from pure noise, and a picture of it below.
+
+    The estimates show soonest whether the network follows the words.
     """
     import torch
 
     from sfumato.core.frame import Prompt
-    from sfumato.pictures import grid, save_picture
-    from sfumato.sampling import make_run, run_together
 
     noise = torch.randn((1, *model.shape), generator=torch.Generator().manual_seed(0)).to(model.device)
     ones = torch.ones(len(PROBES), device=model.device)
     prompts = [Prompt(text) for text in PROBES]
     estimates = model.denoise(noise.expand(len(PROBES), -1, -1, -1), ones, prompts).x0.cpu()
-    made = run_together([make_run(model, text, seed=0) for text in PROBES])
-    x = torch.cat([estimates, *(pictures.x for pictures in made)])
-    save_picture(grid(x.clamp(-1, 1), len(PROBES), enlarge=ENLARGE), path)
+    pictures = drawn_together(model, PROBES, 1, same_seed=True)
+    save_sheet(torch.cat([estimates, pictures]), path, columns=len(PROBES))
+
+
+def drawn_together(
+    model: Model, prompts: Sequence[Expression | str], count: int, *, same_seed: bool = False
+) -> Tensor:
+    """`count` pictures of each prompt, (N, C, H, W), sharing passes; by default each its own seed."""
+    import torch
+
+    from sfumato.sampling import make_run, run_together
+
+    seeds = [0 if same_seed else i * count for i in range(len(prompts))]
+    runs = [make_run(model, what, seed=seed, count=count) for what, seed in zip(prompts, seeds, strict=True)]
+    return torch.cat([pictures.x for pictures in run_together(runs)])
+
+
+def save_sheet(x: Tensor, path: Path, columns: int = PER_CLASS) -> None:
+    """Write pictures as one sheet, without a recipe: none could name the weights of a training."""
+    from sfumato.pictures import grid, save_picture
+
+    save_picture(grid(x.clamp(-1, 1), columns, enlarge=ENLARGE), path)
 
 
 def draw_denoised(model: Model, data: str, path: Path, data_folder: Path | None) -> None:
@@ -206,7 +228,6 @@ def draw_denoised(model: Model, data: str, path: Path, data_folder: Path | None)
     import torch
 
     from sfumato.core.expression import unconditional
-    from sfumato.pictures import grid, save_picture
     from sfumato.study import noised, one_step_denoised
     from sfumato.training.data import to_house_range
     from sfumato.training.datasets import load_dataset
@@ -216,12 +237,11 @@ def draw_denoised(model: Model, data: str, path: Path, data_folder: Path | None)
     clean = [picture[None] for picture in pictures]
     noisy = [noised(model.schedule, x, 1.0, seed=i) for i, x in enumerate(clean)]
     denoised = [one_step_denoised(model, x, 1.0, unconditional()) for x in noisy]
-    sheet = grid(torch.cat([*clean, *noisy, *denoised]).clamp(-1, 1), PER_CLASS, enlarge=ENLARGE)
-    save_picture(sheet, path)
+    save_sheet(torch.cat([*clean, *noisy, *denoised]), path)
 
 
-def _speaks() -> bool:
-    """Whether this is the process that reports: of several, the first."""
+def _reports() -> bool:
+    """Whether this process reports; of several, the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 

@@ -107,16 +107,16 @@ class _Drawing:
             f'<text class="name" x="{box.middle:g}" y="{box.y + 18:g}">{escape(_short(part.name))}</text>'
             f'<text class="kind" x="{box.middle:g}" y="{box.y + 34:g}">{escape(_short(part.kind))}</text>'
             f'<text class="shape" x="{box.middle:g}" y="{box.y + 50:g}">{escape(shape)}</text>'
-            f"{self._asks(box)}</g>"
+            f"{self._inputs(box)}</g>"
         )
 
-    def _asks(self, box: Box) -> str:
-        """What a part that gives vectors is itself told: the time or the label."""
+    def _inputs(self, box: Box) -> str:
+        """The inputs of a part that gives vectors: the time or the label."""
         if box.part.spatial:
             return ""
-        told = [link.source.strip("<>") for link in self.network.links if link.target == box.part.name]
+        inputs = [link.source.strip("<>") for link in self.network.links if link.target == box.part.name]
         y = box.y + HIGH + 17
-        return f'<text class="asks" x="{box.middle:g}" y="{y:g}">{escape(", ".join(told))}</text>'
+        return f'<text class="asks" x="{box.middle:g}" y="{y:g}">{escape(", ".join(inputs))}</text>'
 
     def _ends(self) -> Iterator[str]:
         """The picture that goes in and what comes out."""
@@ -146,7 +146,7 @@ class _Drawing:
             if not source.part.spatial:
                 place = entries.setdefault(link.target, 0)
                 entries[link.target] += 1
-                yield self._told(source, target, link, place)
+                yield self._vector(source, target, link, place)
             elif self._next(source, target):
                 yield _bent(source, target)
             elif source.y == target.y:
@@ -175,7 +175,7 @@ class _Drawing:
         path = _rounded([(source.middle + 20, source.y), (source.middle + 20, y), (x, y), (x, foot)])
         return _skip(path, (x, foot), (_half(source.middle + 20, x), y - 5), link, up=True)
 
-    def _told(self, source: Box, target: Box, link: Link, place: int) -> str:
+    def _vector(self, source: Box, target: Box, link: Link, place: int) -> str:
         """A vector that changes what goes into the target."""
         x = target.middle + 4 + 15 * place
         lane = self.lanes.index(source.part.name)

@@ -1,4 +1,4 @@
-"""Where Part B has its models and their trainings from: trained here, or as they ship."""
+"""The models of Part B and their trainings: trained here, or as they ship."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sfumato.apps.report.workspace import OnProgress
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.training.presets import PRESETS
 from sfumato.training.record import FILE, Record, read_record, record_of, sheet_name
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
 
     from sfumato.models.model import Model
 
-Sheets = tuple[int, ...]
-Show = Callable[[float, float], None]  # how much of how much is done
-# Trains a preset into a folder, or goes on with it, to the end, and draws the sheets of these epochs; moves a
-# bar; returns the model's folder.
-Train = Callable[[str, Path, Sheets, Show], Path]
+Epochs = tuple[int, ...]
+# Trains a preset into a folder to the end, or resumes it. It draws the sheets of the epochs, reports progress
+# and returns the model's folder.
+Train = Callable[[str, Path, Epochs, OnProgress], Path]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Trainings:
     dtype: torch.dtype
     train: Train | None = None
 
-    def find(self, name: str, epochs: Sheets, show: Show) -> Trained | None:
+    def find(self, name: str, epochs: Epochs, on_progress: OnProgress) -> Trained | None:
         """The model of a preset with its training; None where neither ships."""
         if self.runs is None or self.train is None:
             return self._shipped(name)
         run = self.runs / name
-        folder = self.train(name, run, epochs, show)
+        folder = self.train(name, run, epochs, on_progress)
         record = record_of(run, name, epochs)
         whole = record.steps // PRESETS[name].epochs
         record = record.model_copy(update={"per_epoch": whole or None})

@@ -1,6 +1,6 @@
-"""From jobs to answers: waiting without blocking, streams, pictures as the request wants them.
+"""From jobs to answers: waiting without blocking, streams, pictures in the form that the request names.
 
-A job whose client goes away is cancelled, whether it waits, streams or hangs up while a picture is drawn.
+When a client goes away, its job is cancelled: while it waits, while it streams, while a picture is drawn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import Request, Response
+from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import JSONResponse
 from torch import Tensor
@@ -44,7 +45,7 @@ class Channel:
         self._loop = asyncio.get_running_loop()
 
     def put(self, event: Event) -> None:
-        """To be called in any thread."""
+        """Add an event, from any thread."""
         self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
 
     async def get(self) -> Event:
@@ -53,42 +54,41 @@ class Channel:
 
 
 class Service:
-    """What the routes need: the worker and what belongs to it."""
+    """What the routes need: the worker, the settings, the metrics, the store."""
 
     def __init__(self, worker: Worker, settings: Settings, metrics: Metrics) -> None:
         self.worker, self.settings, self.metrics = worker, settings, metrics
         self.store = Store(max_bytes=settings.kept_bytes, seconds=settings.kept_seconds)
 
-    async def images(self, request: Request, order: Order, asked: Delivery, *, kind: str) -> Response:
-        """The answer to a request for images; kind begins the names of its stream's events."""
-        async with _Following(self, request, order, asked) as following:
-            if not asked.stream:
-                await following.until(Ended)
-                data = await following.pictures()
-                body = Images(
-                    created=int(following.job.created),
+    async def images(self, request: Request, order: Order, delivery: Delivery, *, kind: str) -> Response:
+        """The answer to a request for images. kind: the first word of the names of a stream's events."""
+        async with _WaitingRequest(self, request, order, delivery) as waiting:
+            if not delivery.stream:
+                await waiting.until(Ended)
+                data = await waiting.pictures()
+                images = Images(
+                    created=int(waiting.job.created),
                     data=data,
-                    output_format=asked.output_format or "png",
-                    size=following.size,
+                    output_format=delivery.output_format or "png",
+                    size=waiting.size,
                 )
-                return JSONResponse(body.model_dump(exclude_none=True))
-            await following.until((Stepped, Made, Ended))
-            return following.stream(kind)
+                return as_json(images)
+            await waiting.until((Stepped, Made, Ended))
+            return waiting.stream(kind)
 
-    async def recipe(self, request: Request, order: Order, asked: Delivery, *, background: bool) -> Response:
+    async def recipe(
+        self, request: Request, order: Order, delivery: Delivery, *, background: bool
+    ) -> Response:
         """The answer to a recipe: its job."""
-        async with _Following(self, request, order, asked, keep=True) as following:
+        async with _WaitingRequest(self, request, order, delivery, keep=True) as waiting:
             if background:
-                following.leave()
-                return JSONResponse(
-                    (await self.describe(request, following.job.id)).model_dump(exclude_none=True), 202
-                )
-            if asked.stream:
-                await following.until((Stepped, Made, Ended))
-                return following.stream("recipe")
-            await following.until(Ended)
-            info = await self.describe(request, following.job.id, asked)
-            return JSONResponse(info.model_dump(exclude_none=True))
+                waiting.leave()
+                return as_json(await self.describe(request, waiting.job.id), 202)
+            if delivery.stream:
+                await waiting.until((Stepped, Made, Ended))
+                return waiting.stream("recipe")
+            await waiting.until(Ended)
+            return as_json(await self.describe(request, waiting.job.id, delivery))
 
     def cancel(self, name: str) -> Job:
         """Cancel the job of this id."""
@@ -96,8 +96,8 @@ class Service:
         self.worker.cancel(job)
         return job
 
-    async def describe(self, request: Request, name: str, asked: Delivery | None = None) -> JobInfo:
-        """Where a job stands, with its pictures when it is done."""
+    async def describe(self, request: Request, name: str, delivery: Delivery | None = None) -> JobInfo:
+        """The state of a job, with its pictures when it is done."""
         job, enlarge = self._kept(name)
         done = job.state is State.DONE
         return JobInfo(
@@ -107,48 +107,54 @@ class Service:
             progress=round(job.progress, 4),
             seconds_left=0.0 if job.state.ended else round(self.worker.seconds_left(job), 2),
             recipes=[recipe.plain() for recipe, _ in job.recipes],
-            data=await self.delivered(request, job, enlarge, asked or Delivery()) if done else None,
+            data=await self.delivered(request, job, enlarge, delivery or Delivery()) if done else None,
             error=refusal(job.error).body["error"] if job.error is not None else None,
         )
 
-    async def delivered(self, request: Request, job: Job, enlarge: int, asked: Delivery) -> list[Image]:
-        """The pictures of a job that is done, as the request wants them."""
-        return [await self.image(request, job, i, enlarge, asked) for i in range(len(job))]
+    async def delivered(self, request: Request, job: Job, enlarge: int, delivery: Delivery) -> list[Image]:
+        """The pictures of a job that is done, in the form that the request names."""
+        return [await self.image(request, job, i, enlarge, delivery) for i in range(len(job))]
 
-    async def image(self, request: Request, job: Job, i: int, enlarge: int, asked: Delivery) -> Image:
-        """One picture that is made, with its recipe inside."""
+    async def image(self, request: Request, job: Job, i: int, enlarge: int, delivery: Delivery) -> Image:
+        """One picture of a job, with its recipe inside."""
         x = job.pictures[i]
         assert x is not None
         recipe, _ = job.recipes[i]
-        data = await encoded(Pictures(x[None], recipe), enlarge, asked)
-        if asked.response_format != "url":
+        data = await encoded(Pictures(x[None], recipe), enlarge, delivery)
+        if delivery.response_format != "url":
             return Image(b64_json=base64.b64encode(data).decode())
-        format_ = asked.output_format or "png"
+        format_ = delivery.output_format or "png"
         name = self.store.put(File(data, f"image/{format_}"), EXTENSIONS[format_])
         return Image(url=str(request.url_for("file", name=name)))
 
     def _kept(self, name: str) -> tuple[Job, int]:
         kept = self.store.job(name)
         if kept is None:
-            raise ApiError(404, "there is no such job, or no more", code="job_not_found")
+            raise ApiError(404, "no job of this id is here, or it is forgotten", code="job_not_found")
         return kept
 
 
-class _Following:
-    """A job and the request that waits for it: whichever leaves early takes the other along."""
+class _WaitingRequest:
+    """A job and the request that waits for it; either ends with the other."""
 
     def __init__(
-        self, service: Service, request: Request, order: Order, asked: Delivery, *, keep: bool = False
+        self, service: Service, request: Request, order: Order, delivery: Delivery, *, keep: bool = False
     ) -> None:
-        self.service, self.request, self.order, self.asked, self.keep = service, request, order, asked, keep
+        self.service, self.request, self.order, self.delivery, self.keep = (
+            service,
+            request,
+            order,
+            delivery,
+            keep,
+        )
         self.left = False
         self.channel = Channel()
-        self.waiting: list[Event] = []
+        self.pending: list[Event] = []
         self.job: Job
 
-    async def __aenter__(self) -> _Following:
+    async def __aenter__(self) -> _WaitingRequest:
         def listen(event: Event) -> None:
-            self.service.metrics.told(event)
+            self.service.metrics.count_event(event)
             if isinstance(event, Ended) and event.error is not None and unforeseen(event.error):
                 log.error("a job failed", exc_info=event.error)
             self.channel.put(event)
@@ -157,8 +163,8 @@ class _Following:
         client = request.client.host if request.client is not None else ""
         self.job = service.worker.submit(
             self.order.parts,
-            client=f"{client}/{self.asked.who}",
-            previews=self.asked.partial_images or 0,
+            client=f"{client}/{self.delivery.who}",
+            previews=self.delivery.partial_images or 0,
             listener=listen,
             name=request.state.request_id,
         )
@@ -170,11 +176,11 @@ class _Following:
             self.close()
 
     def leave(self) -> None:
-        """The job goes on by itself from here."""
+        """Stop waiting; the job goes on."""
         self.left = True
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """Cancel the job, if it has not ended, and forget it."""
         if not self.job.state.ended:
             self.service.worker.cancel(self.job)
         if not self.keep:
@@ -182,12 +188,12 @@ class _Following:
 
     @property
     def size(self) -> str:
-        """Of the pictures that are given back, WIDTHxHEIGHT."""
+        """The size of the returned pictures, WIDTHxHEIGHT."""
         height, width = self.job.recipes[0][0].made_size
         return f"{width * self.order.enlarge}x{height * self.order.enlarge}"
 
     async def until(self, kind: Any) -> None:
-        """Wait for an event of a kind; raises what the job failed of, or ClientGone."""
+        """Wait for an event of a kind; ApiError if the job fails or the client goes away."""
         gone = asyncio.create_task(disconnected(self.request))
         try:
             while True:
@@ -198,7 +204,7 @@ class _Following:
                     raise ApiError(CLIENT_CLOSED, "the client went away")
                 self._check(event.result())
                 if isinstance(event.result(), kind):
-                    self.waiting.append(event.result())
+                    self.pending.append(event.result())
                     return
         finally:
             gone.cancel()
@@ -211,11 +217,11 @@ class _Following:
             raise refusal(event.error)
 
     async def pictures(self) -> list[Image]:
-        """What was made, as the request wants it."""
-        return await self.service.delivered(self.request, self.job, self.order.enlarge, self.asked)
+        """The pictures, in the form that the request names."""
+        return await self.service.delivered(self.request, self.job, self.order.enlarge, self.delivery)
 
     def stream(self, kind: str) -> Response:
-        """The events that are to come."""
+        """The events from now on, as a stream."""
         self.leave()
         return EventSourceResponse(
             self._events(kind),
@@ -228,17 +234,17 @@ class _Following:
         shown = 0
         try:
             while True:
-                event = self.waiting.pop(0) if self.waiting else await self.channel.get()
+                event = self.pending.pop(0) if self.pending else await self.channel.get()
                 match event:
                     case Stepped(x0=Tensor() as x0, picture=i):
                         data = await encoded(
-                            Pictures(x0[None], self.job.recipes[i][0]), self.order.enlarge, self.asked
+                            Pictures(x0[None], self.job.recipes[i][0]), self.order.enlarge, self.delivery
                         )
                         yield self._event(f"{kind}.partial_image", data, partial_image_index=shown)
                         shown += 1
                     case Made(picture=i):
                         image = await self.service.image(
-                            self.request, self.job, i, self.order.enlarge, self.asked
+                            self.request, self.job, i, self.order.enlarge, self.delivery
                         )
                         data = base64.b64decode(image.b64_json or "")
                         yield self._event(f"{kind}.completed", data, usage=Usage().model_dump())
@@ -255,7 +261,7 @@ class _Following:
             "type": kind,
             "b64_json": base64.b64encode(data).decode(),
             "created_at": int(time.time()),
-            "output_format": self.asked.output_format or "png",
+            "output_format": self.delivery.output_format or "png",
             "quality": "auto",
             "background": "opaque",
             "size": self.size,
@@ -264,20 +270,25 @@ class _Following:
         return ServerSentEvent(event=kind, data=json.dumps(body))
 
 
+def as_json(model: BaseModel, status: int = 200) -> JSONResponse:
+    """A model as an answer, without its empty fields."""
+    return JSONResponse(model.model_dump(exclude_none=True), status)
+
+
 async def disconnected(request: Request) -> None:
-    """Returns when the client has gone."""
+    """Return when the client has gone."""
     receive: Callable[[], Awaitable[Any]] = request.receive
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def encoded(pictures: Pictures, enlarge: int, asked: Delivery) -> bytes:
-    """The file of the only picture, made in a thread: the event loop goes on."""
-    extension = EXTENSIONS[asked.output_format or "png"]
-    quality = None if asked.output_compression is None else max(1, asked.output_compression)
+async def encoded(pictures: Pictures, enlarge: int, delivery: Delivery) -> bytes:
+    """The file of one picture, encoded in a thread so that the event loop goes on."""
+    extension = EXTENSIONS[delivery.output_format or "png"]
+    quality = None if delivery.output_compression is None else max(1, delivery.output_compression)
     return await run_sync(lambda: pictures.encode(0, extension, enlarge=enlarge, quality=quality))
 
 
 def unforeseen(error: Exception) -> bool:
-    """Whether an error is a defect, to be looked at."""
+    """Whether an error is a defect of the program."""
     return not isinstance(error, SfumatoError | MemoryError)

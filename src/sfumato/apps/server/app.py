@@ -1,4 +1,4 @@
-"""The application: a worker, its routes, and how both begin and end."""
+"""The application: a worker and its routes, started and stopped together."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def create_app(
 ) -> FastAPI:
     """The server of these models (see Worker); they are loaded when it starts.
 
-    page: mounts what is shown to people in a browser.
+    page: mounts a page for the browser.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    worker = Worker(load, limits=settings.limits, on_turn=metrics.turned)
+    worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn)
     metrics.worker = worker
 
     @asynccontextmanager

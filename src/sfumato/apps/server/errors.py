@@ -1,7 +1,7 @@
-"""Refusals, as the images API has them: {"error": {"message", "type", "param", "code"}}.
+"""Refusals in the form of the images API: {"error": {"message", "type", "param", "code"}}.
 
-A message is written for the person who asked; it never repeats what an internal error says. What would fail
-again when repeated carries `x-should-retry: false`.
+A message is written for the client; it never repeats an internal error. A refusal that would come again when
+the request is repeated carries `x-should-retry: false`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TYPES = {
     429: "rate_limit_error",
 }
 _LONGEST_NAME = 64
-AGAIN = frozenset({429, 503})  # may succeed later
+RETRY = frozenset({429, 503})  # may succeed later
 
 
 class ErrorInfo(BaseModel):
@@ -55,13 +55,13 @@ class ApiError(HTTPException):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        retry = {} if status in AGAIN else {"x-should-retry": "false"}
+        retry = {} if status in RETRY else {"x-should-retry": "false"}
         super().__init__(status, message, headers={**retry, **(headers or {})})
         self.param, self.code = param, code
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON that says it."""
+        """The refusal as JSON."""
         default = "server_error" if self.status_code >= 500 else "invalid_request_error"
         info = ErrorInfo(
             message=printable(self.detail),
@@ -72,12 +72,17 @@ class ApiError(HTTPException):
         return {"error": info.model_dump()}
 
     def response(self) -> JSONResponse:
-        """The answer that says it."""
+        """The refusal as an HTTP response."""
         return JSONResponse(self.body, self.status_code, headers=dict(self.headers or {}))
 
 
+def invalid(param: str, message: str) -> ApiError:
+    """The refusal of a field's value."""
+    return ApiError(400, f"{param}: {message}", param=param, code="invalid_value")
+
+
 def refusal(error: Exception, param: str | None = None) -> ApiError:
-    """What an error means to the one who asked."""
+    """An error as the client sees it."""
     match error:
         case ApiError():
             return error
@@ -104,7 +109,7 @@ def install(app: FastAPI) -> None:
             error = ApiError(error.status_code, str(error.detail), headers=error.headers)
         return error.response()
 
-    async def invalid(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    async def malformed(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
         assert isinstance(error, RequestValidationError)
         return first_complaint(error.errors()).response()
 
@@ -112,13 +117,13 @@ def install(app: FastAPI) -> None:
         return refusal(error).response()
 
     app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(RequestValidationError, malformed)
     app.add_exception_handler(SfumatoError, unforeseen)
     app.add_exception_handler(Exception, unforeseen)
 
 
 def first_complaint(errors: Sequence[Any]) -> ApiError:
-    """The first complaint of pydantic; the field is named, what was given is not repeated."""
+    """The first complaint of pydantic: it names the field, and does not repeat the value."""
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     name = printable(".".join(where))[:_LONGEST_NAME]

@@ -1,4 +1,4 @@
-"""What every request passes before anything reads it: who asks, from where, how much, and how fast.
+"""The checks that every request passes first: its host, its origin, its key, its size and its speed.
 
 Pure ASGI, so that streams and disconnects go through untouched.
 """
@@ -31,7 +31,7 @@ class Guard:
     """Checks Host, Origin and key; bounds the body's size and time; names the request."""
 
     def __init__(self, app: ASGIApp, settings: Settings, *, has_page: bool) -> None:
-        """has_page: a page with a door of its own answers what is not under KEYED."""
+        """has_page: a page with a login of its own answers what is not under KEYED."""
         self.app, self.settings, self.has_page = app, settings, has_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,14 +66,12 @@ class Guard:
         allowed = self.settings.allowed_hosts
         host = headers.get("host", "")
         if allowed is not None and host_name(host) not in allowed:
-            raise ApiError(
-                403, "this Host is not served here: start with --allow-host to add it", code="host"
-            )
+            raise ApiError(403, "this Host is not served here: --allow-host adds it", code="host")
         origin = headers.get("origin")
         if origin is not None and not self._own(origin, host) and origin not in self.settings.origins:
             raise ApiError(
                 403,
-                "pages of this Origin may not ask here: start with --allow-origin to add it",
+                "pages of this Origin may not send requests here: --allow-origin adds it",
                 code="origin",
             )
         key = self.settings.api_key
@@ -110,7 +108,7 @@ class Guard:
             raise ApiError(413, f"the request has more than {most:,} bytes: send less", code="too_large")
 
     def _bounded(self, path: str, receive: Receive) -> Receive:
-        """The request's body, within its size and time; afterwards as it was, to hear of a disconnect."""
+        """`receive` with bounds on the body's size and time. After the body it is unchanged."""
         seconds = self.settings.body_seconds
         end = time.monotonic() + seconds
         seen, whole = 0, False

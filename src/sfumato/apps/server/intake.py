@@ -1,4 +1,4 @@
-"""What a request asks, as the recipes that the worker runs. Every picture that comes in is untrusted."""
+"""From requests to the recipes that the worker runs. Every uploaded picture is untrusted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from sfumato.apps.server.errors import ApiError, refusal
-from sfumato.apps.server.schemas import Edit, Generate, GivenPicture, RunRecipe, Variation
+from sfumato.apps.server.errors import ApiError, invalid, refusal
+from sfumato.apps.server.schemas import Edit, Generate, InputPicture, RunRecipe, Variation
 from sfumato.apps.server.settings import Settings
 from sfumato.core.expression import Clipped, Expression, Guided, prompt, unconditional
 from sfumato.core.hashed import HashedTensor
@@ -26,14 +26,14 @@ from sfumato.serving import Part, Worker
 from sfumato.techniques import Edit as EditOf
 from sfumato.techniques import inpaint, translate
 
-TRANSLATED, VARIED = 0.7, 0.5  # how much is forgotten when nobody says
+TRANSLATED, VARIED = 0.7, 0.5  # default strengths
 LARGEST_FACTOR = 64
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Recipes to run, and by which whole factor their pictures are enlarged."""
+    """Recipes to run, and the whole factor that enlarges their pictures."""
 
     parts: Sequence[Part]
     enlarge: int
@@ -55,7 +55,7 @@ def find_model(worker: Worker, name: str | None) -> Model:
 
 
 def factor(size: str | None, model: Model) -> int:
-    """By which whole factor a size, WIDTHxHEIGHT or auto, enlarges the model's own; else ApiError."""
+    """The whole factor between a size, WIDTHxHEIGHT or auto, and the model's; else ApiError."""
     _, height, width = model.shape
     if size is None or size == "auto":
         return 1
@@ -65,75 +65,67 @@ def factor(size: str | None, model: Model) -> int:
         times = w // width
         if 1 <= times <= LARGEST_FACTOR and (w, h) == (times * width, times * height):
             return times
-    raise ApiError(
-        400,
-        f"size: {model.name} makes {width}x{height}; give auto or that, or up to {LARGEST_FACTOR} times it",
-        param="size",
-        code="invalid_value",
+    raise invalid(
+        "size", f"{model.name} makes {width}x{height}; give auto or that, or up to {LARGEST_FACTOR} times it"
     )
 
 
-def generation(worker: Worker, asked: Generate) -> Order:
+def generation(worker: Worker, body: Generate) -> Order:
     """Pictures of a prompt."""
-    model = find_model(worker, asked.model)
-    times = factor(asked.size, model)
-    return Order(parts=[_part(model, asked, _worded(asked, model), _scale(asked))], enlarge=times)
+    model = find_model(worker, body.model)
+    times = factor(body.size, model)
+    return Order(parts=[_part(model, body, _expression_of(body, model), _scale(body))], enlarge=times)
 
 
-def edit(worker: Worker, asked: Edit, files: Mapping[str, Sequence[bytes]], settings: Settings) -> Order:
-    """Each of the pictures changed: inside the mask where there is one, else as a whole."""
-    model = find_model(worker, asked.model)
-    times = factor(asked.size, model)
+def edit(worker: Worker, body: Edit, files: Mapping[str, Sequence[bytes]], settings: Settings) -> Order:
+    """Each picture changed: inside the mask if there is one, else as a whole."""
+    model = find_model(worker, body.model)
+    times = factor(body.size, model)
     pictures, masks = _files(files, "image", "mask")
     if not pictures:
         raise ApiError(400, "image is missing", param="image", code="missing_parameter")
     if len(masks) > 1 or (masks and len(pictures) > 1):
-        raise ApiError(400, "mask: one mask goes with one image", param="mask", code="invalid_value")
-    if len(pictures) * (asked.n or 1) > 10:
-        raise ApiError(400, "n: at most 10 pictures come of one request", param="n", code="invalid_value")
-    what, scale = _worded(asked, model), _scale(asked)
+        raise invalid("mask", "give one mask with one image")
+    if len(pictures) * (body.n or 1) > 10:
+        raise invalid("n", "one request makes at most 10 pictures")
+    what, scale = _expression_of(body, model), _scale(body)
     parts = []
     for data in pictures:
         x = _picture(data, model, settings)
         if masks:
             mask = _mask(masks[0], data, model, settings)
-            change = inpaint(x, mask, what, strength=asked.strength or 1.0)
+            change = inpaint(x, mask, what, strength=body.strength or 1.0)
         else:
-            change = translate(x, what, strength=asked.strength or TRANSLATED)
-        parts.append(_part(model, asked, change, scale))
+            change = translate(x, what, strength=body.strength or TRANSLATED)
+        parts.append(_part(model, body, change, scale))
     return Order(parts=parts, enlarge=times)
 
 
 def variation(
-    worker: Worker, asked: Variation, files: Mapping[str, Sequence[bytes]], settings: Settings
+    worker: Worker, body: Variation, files: Mapping[str, Sequence[bytes]], settings: Settings
 ) -> Order:
     """Pictures near a picture."""
-    model = find_model(worker, asked.model)
-    times = factor(asked.size, model)
+    model = find_model(worker, body.model)
+    times = factor(body.size, model)
     pictures, _ = _files(files, "image")
     if len(pictures) != 1:
-        raise ApiError(400, "image: one picture is varied", param="image", code="invalid_value")
+        raise invalid("image", "give one image")
     x = _picture(pictures[0], model, settings)
-    change = translate(x, unconditional(), strength=asked.strength or VARIED)
-    return Order(parts=[_part(model, asked, change, 1.0)], enlarge=times)
+    change = translate(x, unconditional(), strength=body.strength or VARIED)
+    return Order(parts=[_part(model, body, change, 1.0)], enlarge=times)
 
 
-def recipe(worker: Worker, asked: RunRecipe, settings: Settings) -> Order:
-    """A recipe; what it leaves out is the model's default, guidance as well."""
-    data = dict(asked.recipe)
+def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
+    """A recipe; a field that it leaves out has the model's default, guidance as well."""
+    data = dict(body.recipe)
     model = find_model(worker, _text(data.get("model")))
     data["model"] = model.name
     if data.setdefault("weights", model.sha256) != model.sha256:
-        raise ApiError(
-            400,
-            "weights: the recipe is of other weights than the model here",
-            param="weights",
-            code="invalid_value",
-        )
+        raise invalid("weights", "the recipe was made with other weights than this model has")
     size = _canvas(data.get("size", model.shape[1:]), settings)
     inputs: dict[str, Tensor] = {}
     names: dict[str, str] = {}
-    for name, given in asked.pictures.items():
+    for name, given in body.pictures.items():
         held = HashedTensor(_given(given, size, model, settings))
         inputs[held.sha256], names[name] = held.tensor, held.sha256
     data = _named(data, names)
@@ -150,42 +142,37 @@ def recipe(worker: Worker, asked: RunRecipe, settings: Settings) -> Order:
             own["options"] = {}
         whole = parse_recipe({**own, **data, "expression": to_json(e), "size": size})
     except (UsageError, RecursionError) as error:
-        deep = UsageError("the recipe is too deep") if isinstance(error, RecursionError) else error
+        deep = UsageError("the recipe is nested too deep") if isinstance(error, RecursionError) else error
         raise refusal(deep, "recipe") from None
-    return Order(parts=[Part(recipe=whole, inputs=inputs)], enlarge=asked.enlarge)
+    return Order(parts=[Part(recipe=whole, inputs=inputs)], enlarge=body.enlarge)
 
 
 # --------------------------------------------------------------------------------------------- pieces
 
 
-def _worded(asked: Generate, model: Model) -> Expression:
-    e = prompt(asked.prompt)
-    if asked.negative_prompt is None:
+def _expression_of(body: Generate, model: Model) -> Expression:
+    e = prompt(body.prompt)
+    if body.negative_prompt is None:
         return e
-    scale = model.defaults.guidance if asked.guidance_scale is None else asked.guidance_scale
+    scale = model.defaults.guidance if body.guidance_scale is None else body.guidance_scale
     if scale == 1:
-        raise ApiError(
-            400,
-            "negative_prompt needs a guidance_scale other than 1",
-            param="negative_prompt",
-            code="invalid_value",
-        )
-    return e.guided(scale, negative=asked.negative_prompt)
+        raise invalid("negative_prompt", "needs a guidance_scale other than 1")
+    return e.guided(scale, negative=body.negative_prompt)
 
 
-def _scale(asked: Generate) -> float | None:
-    """The scale that is still to be applied: with a negative prompt it has been."""
-    return asked.guidance_scale if asked.negative_prompt is None else None
+def _scale(body: Generate) -> float | None:
+    """The guidance scale of the run; None where the expression has its guidance already."""
+    return body.guidance_scale if body.negative_prompt is None else None
 
 
-def _part(model: Model, asked: Generate | Variation, what: Expression | EditOf, scale: float | None) -> Part:
+def _part(model: Model, body: Generate | Variation, what: Expression | EditOf, scale: float | None) -> Part:
     made, inputs = make_recipe(
         model,
         what,
-        seed=asked.seed,
-        count=asked.n or 1,
-        steps=asked.num_inference_steps,
-        solver=asked.solver,
+        seed=body.seed,
+        count=body.n or 1,
+        steps=body.num_inference_steps,
+        solver=body.solver,
         guidance=scale,
     )
     return Part(recipe=made, inputs=inputs)
@@ -194,7 +181,7 @@ def _part(model: Model, asked: Generate | Variation, what: Expression | EditOf, 
 def _files(files: Mapping[str, Sequence[bytes]], *names: str) -> tuple[Sequence[bytes], Sequence[bytes]]:
     for name in files:
         if name not in names:
-            raise ApiError(400, "a file under a name that is not known here", code="unknown_parameter")
+            raise ApiError(400, "files: only image and mask are known", code="unknown_parameter")
     return files.get("image", ()), files.get("mask", ())
 
 
@@ -205,12 +192,7 @@ def _checked(data: bytes, role: str, settings: Settings) -> tuple[int, int]:
     except UsageError as error:
         raise refusal(error, role) from None
     if height * width > settings.upload_pixels:
-        raise ApiError(
-            400,
-            f"{role}: the picture has more than {settings.upload_pixels:,} pixels: make it smaller",
-            param=role,
-            code="invalid_value",
-        )
+        raise invalid(role, f"the picture has more than {settings.upload_pixels:,} pixels: make it smaller")
     return height, width
 
 
@@ -234,11 +216,11 @@ def _mask(data: bytes, picture: bytes, model: Model, settings: Settings) -> Tens
         raise refusal(error, "mask") from None
 
 
-def _given(given: GivenPicture, size: tuple[int, int], model: Model, settings: Settings) -> Tensor:
+def _given(given: InputPicture, size: tuple[int, int], model: Model, settings: Settings) -> Tensor:
     try:
         data = base64.b64decode(given.b64, validate=True)
     except (binascii.Error, ValueError):
-        raise ApiError(400, "pictures: b64 is not base64", param="pictures", code="invalid_value") from None
+        raise invalid("pictures", "b64 is not base64") from None
     if given.kind == "picture":
         return _picture(data, model, settings, size)
     own = _checked(data, "mask", settings)
@@ -252,21 +234,16 @@ def _canvas(size: Any, settings: Settings) -> tuple[int, int]:
     """A recipe's size, (H, W)."""
     sides = list(size) if isinstance(size, list | tuple) else []
     if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
-        raise ApiError(400, "size: a recipe has [height, width]", param="size", code="invalid_value")
+        raise invalid("size", "a recipe has [height, width]")
     if sides[0] * sides[1] > settings.canvas_pixels:
-        raise ApiError(
-            400,
-            f"size: at most {settings.canvas_pixels:,} pixels are made",
-            param="size",
-            code="invalid_value",
-        )
+        raise invalid("size", f"at most {settings.canvas_pixels:,} pixels are made")
     return (sides[0], sides[1])
 
 
 def _named(data: Any, names: Mapping[str, str], depth: int = 0) -> Any:
-    """The recipe with the hash of each picture where its name stood."""
+    """The recipe with the hash of each picture instead of its name."""
     if depth > 100:
-        raise ApiError(400, "recipe: too deep", param="recipe", code="invalid_value")
+        raise invalid("recipe", "it is nested too deep")
     if isinstance(data, list):
         return [_named(item, names, depth + 1) for item in data]
     if not isinstance(data, dict):
@@ -281,5 +258,5 @@ def _named(data: Any, names: Mapping[str, str], depth: int = 0) -> Any:
 
 def _text(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise ApiError(400, "model: a name is a text", param="model", code="invalid_value")
+        raise invalid("model", "give a name")
     return value

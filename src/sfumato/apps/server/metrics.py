@@ -1,4 +1,4 @@
-"""What a monitoring system reads at /metrics."""
+"""The metrics of a server, for a monitoring system."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def collect(self) -> Iterable[Metric]:
-        """What is asked of the worker when somebody looks."""
+        """The state of the worker now."""
         if self.worker is None:
             return
         yield GaugeMetricFamily("sfumato_queue_pictures", "Pictures that wait.", value=self.worker.queued)
         yield GaugeMetricFamily("sfumato_running_pictures", "Pictures in flight.", value=self.worker.running)
-        row = GaugeMetricFamily("sfumato_row_seconds", "Seconds of a row of late.", labels=["model"])
+        row = GaugeMetricFamily("sfumato_row_seconds", "Recent seconds of a row.", labels=["model"])
         for name in self.worker.names:
             row.add_metric([name], self.worker.seconds_per_row(name))
         yield row
 
-    def turned(self, turn: Turn) -> None:
-        """Note a turn of the worker."""
+    def count_turn(self, turn: Turn) -> None:
+        """Count a turn of the worker."""
         if turn.forwards:
             self.rows.labels(turn.model).observe(turn.rows / turn.forwards)
             self.seconds.labels(turn.model).observe(turn.seconds)
 
-    def told(self, event: Event) -> None:
-        """Note an event of a job."""
+    def count_event(self, event: Event) -> None:
+        """Count an event of a job."""
         match event:
             case Made():
                 self.pictures.inc()
@@ -60,5 +60,5 @@ class Metrics(Collector):
                 self.failures.inc()
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

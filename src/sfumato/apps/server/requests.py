@@ -1,4 +1,4 @@
-"""Reading requests strictly: JSON that is JSON, forms within bounds, no field twice."""
+"""Strict reading of requests: valid JSON, forms within bounds, no field twice."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StrictRequest(Request):
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its body strictly, and takes JSON only where it says so."""
+    """A route that reads JSON strictly, and only with the content type of JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -42,7 +42,7 @@ class StrictRoute(APIRoute):
 
 
 def strict_json(body: bytes) -> Any:
-    """The value of a JSON text; ApiError for anything that is not quite JSON."""
+    """The value of a JSON text; ApiError for anything that is not valid JSON."""
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")

@@ -1,4 +1,4 @@
-"""What waits to be fetched, in memory and within bounds: jobs by their id, files under names made here."""
+"""Results that wait to be fetched, in memory and within bounds: jobs by id, files by random names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class File:
 
 
 class Store:
-    """Files of at most so many bytes and seconds, the oldest leave first; so do jobs that have ended."""
+    """Files and ended jobs, at most max_bytes of them and at most `seconds` old. The oldest leave first."""
 
     def __init__(self, *, max_bytes: int, seconds: float) -> None:
         self.max_bytes, self.seconds = max_bytes, seconds
@@ -32,7 +32,7 @@ class Store:
         self._lock = threading.Lock()
 
     def put(self, file: File, extension: str) -> str:
-        """Keep a file; returns its name, which nobody can guess."""
+        """Keep a file; returns its name, which cannot be guessed."""
         name = f"{secrets.token_hex(16)}{extension}"
         with self._lock:
             self._files[name] = file
@@ -40,31 +40,31 @@ class Store:
         return name
 
     def file(self, name: str) -> File | None:
-        """The file of this name, where it is still there."""
+        """The file of this name, or None."""
         with self._lock:
             self._tidy()
             return self._files.get(name)
 
     def keep(self, job: Job, enlarge: int) -> None:
-        """Keep a job, so that it can be asked for."""
+        """Keep a job, to be found by its id."""
         with self._lock:
             self._jobs[job.id] = (job, enlarge)
             self._tidy()
 
     def forget(self, job: Job) -> None:
-        """Nobody will ask for it again."""
+        """Drop a job."""
         with self._lock:
             self._jobs.pop(job.id, None)
 
     def job(self, name: str) -> tuple[Job, int] | None:
-        """The job of this id and its factor, where it is still there."""
+        """The job of this id and the factor of its pictures, or None."""
         with self._lock:
             self._tidy()
             return self._jobs.get(name)
 
     @property
     def bytes(self) -> int:
-        """What the files and the pictures of kept jobs hold."""
+        """Bytes of the files and of the pictures of kept jobs."""
         files = sum(len(file.data) for file in self._files.values())
         return files + sum(_bytes(job) for job, _ in self._jobs.values())
 

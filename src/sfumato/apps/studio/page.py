@@ -14,8 +14,9 @@ from gradio import processing_utils
 
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.studio import tabs
-from sfumato.apps.studio.desk import Desk, Wishes
-from sfumato.apps.studio.parts import Wiring, controls, quick, stage
+from sfumato.apps.studio.backend import Backend, SamplingSettings
+from sfumato.apps.studio.components import LIGHT, Wiring, make_controls, quick, result_panel
+from sfumato.apps.studio.images import blank_pad
 from sfumato.apps.studio.theme import CSS, FRAME, theme
 from sfumato.errors import UsageError
 from sfumato.pictures import read_metadata
@@ -23,12 +24,6 @@ from sfumato.recipe import parse_recipe
 from sfumato.serving import Part, Worker
 
 USER = "sfumato"  # with the API key as its password
-_LIGHT: dict[str, Any] = {
-    "show_progress": "hidden",
-    "queue": False,
-    "concurrency_limit": None,
-    "api_visibility": "private",
-}
 
 
 def mount(app: FastAPI, worker: Worker, settings: Settings) -> None:
@@ -37,7 +32,7 @@ def mount(app: FastAPI, worker: Worker, settings: Settings) -> None:
     setattr(processing_utils, "async_ssrf_protected_get", _fetch_nothing)  # noqa: B010
     gr.mount_gradio_app(
         app,
-        build(Desk(worker)),
+        build(Backend(worker)),
         path="/",
         auth=None if settings.api_key is None else (USER, settings.api_key),
         auth_message="The password is the API key.",
@@ -57,12 +52,12 @@ async def _fetch_nothing(url: str) -> NoReturn:  # noqa: ARG001
     raise ValueError("no address is fetched here: upload the picture")
 
 
-def build(desk: Desk) -> gr.Blocks:
-    """The page over a desk."""
+def build(backend: Backend) -> gr.Blocks:
+    """The page of a backend."""
     page: gr.Blocks
     with gr.Blocks(title="sfumato", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML("<h1>sfumato</h1><p>Pictures out of noise, several meanings at a time.</p>", elem_id="head")
-        settings = controls(desk)
+        controls = make_controls(backend)
         history = gr.Gallery(
             show_label=False,
             columns=10,
@@ -76,36 +71,38 @@ def build(desk: Desk) -> gr.Blocks:
             buttons=[],
             render=False,
         )
-        wiring = Wiring(desk, settings, history)
+        wiring = Wiring(backend, controls, history)
         with gr.Tabs():
             with gr.Tab("Generate", id="generate"):
-                tabs.generate(desk, wiring)
+                tabs.generate(backend, wiring)
             with gr.Tab("Illusions", id="illusions"):
-                tabs.illusions(desk, wiring)
+                tabs.illusions(backend, wiring)
             with gr.Tab("Edit", id="edit"):
-                pads = tabs.edit(desk, wiring)
+                pads = tabs.edit(backend, wiring)
             with gr.Tab("Understand", id="understand"):
-                tabs.understand(desk, wiring)
+                tabs.understand(backend, wiring)
             with gr.Tab("Digits", id="digits"):
-                tabs.digits(desk, wiring)
+                tabs.digits(backend, wiring)
         with gr.Accordion("Made on this page, and how: pick a picture for its recipe", open=True):
             history.render()  # type: ignore[no-untyped-call]
-            _recipes(desk, wiring)
+            _recipes(backend, wiring)
 
-        def grounds(name: str) -> Any:
-            return tuple(tabs.ground(desk, name, drawn_on) for _, drawn_on in pads)
+        def blank_pads(name: str) -> Any:
+            return tuple(blank_pad(backend, name, drawn_on) for _, drawn_on in pads)
 
-        gr.on([page.load, settings.model.change], grounds, settings.model, [pad for pad, _ in pads], **_LIGHT)
+        gr.on(
+            [page.load, controls.model.change], blank_pads, controls.model, [pad for pad, _ in pads], **LIGHT
+        )
 
         def left(request: gr.Request) -> None:
-            desk.leave(request.session_hash)
+            backend.leave(request.session_hash)
 
         page.unload(left)
     return page
 
 
-def _recipes(desk: Desk, wiring: Wiring) -> None:
-    """The recipe of a picture: shown, loaded from a file, edited, made again, taken away."""
+def _recipes(backend: Backend, wiring: Wiring) -> None:
+    """The recipe of a picture: shown, loaded from a file, edited, made again, downloaded."""
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
             recipe = gr.Code(
@@ -119,11 +116,11 @@ def _recipes(desk: Desk, wiring: Wiring) -> None:
                 elem_id="dropped",
             )
             download = gr.DownloadButton("Download with its recipe", interactive=False, elem_id="download")
-    again = stage("again", "Make again")
+    again = result_panel("again", "Make again")
 
     @quick
     def pick(event: gr.SelectData, request: gr.Request) -> Any:
-        made = desk.visitor(request.session_hash).history
+        made = backend.visitor(request.session_hash).history
         if not 0 <= event.index < len(made):
             return gr.skip(), gr.skip()
         entry = made[event.index]
@@ -138,17 +135,17 @@ def _recipes(desk: Desk, wiring: Wiring) -> None:
             raise UsageError("this picture carries no recipe of sfumato")
         return _text(parse_recipe(metadata["recipe"]).plain())
 
-    def order(wish: Wishes, values: list[Any]) -> list[Part]:  # noqa: ARG001
+    def make_parts(settings: SamplingSettings, values: list[Any]) -> list[Part]:  # noqa: ARG001
         (text,) = values
         try:
             data = json.loads(text or "")
         except ValueError:
-            raise UsageError("this is no recipe: pick a picture of the history, or drop one") from None
-        return [desk.again(parse_recipe(data))]
+            raise UsageError("Recipe holds no recipe: pick a picture of the history, or drop one") from None
+        return [backend.again(parse_recipe(data))]
 
-    wiring.history.select(pick, outputs=[recipe, download], **_LIGHT)
-    dropped.change(load, dropped, recipe, **_LIGHT)
-    wiring.make([again.go.click], again, order, [recipe])
+    wiring.history.select(pick, outputs=[recipe, download], **LIGHT)
+    dropped.change(load, dropped, recipe, **LIGHT)
+    wiring.make([again.go.click], again, make_parts, [recipe])
 
 
 def _text(recipe: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
-"""What stands behind the page: recipes go to the worker, previews and pictures come back.
+"""What stands behind the page: it hands recipes to the worker and returns previews and pictures.
 
-Every visitor has a history and at most one job at a time; a new one, or leaving, ends the one before.
+Every visitor has a history and at most one job. A new job cancels the one before; so does leaving.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ SHOWN = 320  # pixels: small pictures are enlarged up to this
 EVERY = 0.15  # seconds between two updates of the page
 PREVIEWS = 10_000  # of every step
 HISTORY = 60  # pictures that a visitor finds again
-REMEMBERED = 64  # input pictures, of everybody
+REMEMBERED = 64  # input pictures, of all visitors
 VISITORS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the settings of the page say, and on whose page; None is the model's own."""
+class SamplingSettings:
+    """The settings of the page and the session that has them; None is the model's default."""
 
     session: str | None
     model: str
@@ -53,8 +53,8 @@ class Wishes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A picture that was made: its file, with the recipe inside."""
+class MadePicture:
+    """A picture of the history: its file, with the recipe inside."""
 
     path: Path
     recipe: Recipe
@@ -62,7 +62,7 @@ class Entry:
 
     @property
     def caption(self) -> str:
-        """What it is, in a few words."""
+        """Its prompts and seed."""
         return f"{' | '.join(self.recipe.prompts()) or 'anything'} · seed {self.recipe.seed}"
 
 
@@ -70,7 +70,7 @@ class Entry:
 class Visitor:
     """One open page."""
 
-    history: list[Entry] = field(default_factory=list)  # the newest first
+    history: list[MadePicture] = field(default_factory=list)  # the newest first
     job: Job | None = None
     steps: list[Stepped] = field(default_factory=list)  # of the latest study, for its slider
     seen: float = field(default_factory=time.monotonic)
@@ -78,16 +78,16 @@ class Visitor:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What the page shows now."""
+    """What the page shows from now on."""
 
     pictures: Sequence[tuple[Image | str, str]]
     status: str  # HTML
-    entries: Sequence[Entry] = ()  # when it is done
+    made: Sequence[MadePicture] = ()  # when the job is done
     steps: Sequence[Stepped] = ()  # likewise
 
 
-class Desk:
-    """The studio's side of the worker."""
+class Backend:
+    """The sessions of the studio and their jobs, over one worker."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
@@ -97,7 +97,7 @@ class Desk:
         self._lock = threading.Lock()
 
     def model(self, name: str | None) -> Model:
-        """A model by its name; UsageError while it is not there."""
+        """A model by its name; UsageError while the models are being loaded."""
         if not self.worker.models:
             raise UsageError("the model is still being loaded: try again in a moment")
         return self.worker.models.get(name or "") or self.worker.models[self.worker.names[0]]
@@ -126,7 +126,7 @@ class Desk:
             entry.path.unlink(missing_ok=True)
 
     def stop(self, name: str | None) -> None:
-        """End what a visitor waits for."""
+        """Cancel a visitor's job."""
         job = self.visitor(name).job
         if job is not None:
             self.worker.cancel(job)
@@ -139,28 +139,28 @@ class Desk:
 
     # -- making
 
-    def part(self, wishes: Wishes, what: Expression | Edit | str) -> Part:
-        """The recipe of what is wished."""
+    def part(self, settings: SamplingSettings, what: Expression | Edit | str) -> Part:
+        """The recipe of an expression, an edit or a prompt under these settings."""
         recipe, inputs = make_recipe(
-            self.model(wishes.model),
+            self.model(settings.model),
             what,
-            seed=wishes.seed,
-            count=wishes.count,
-            steps=wishes.steps,
-            solver=wishes.solver,
-            guidance=wishes.guidance,
+            seed=settings.seed,
+            count=settings.count,
+            steps=settings.steps,
+            solver=settings.solver,
+            guidance=settings.guidance,
         )
         self._remember(inputs)
         return Part(recipe=recipe, inputs=inputs)
 
     def again(self, recipe: Recipe) -> Part:
-        """A recipe once more, its input pictures as they are remembered."""
+        """A recipe once more, with the input pictures that are remembered."""
         if recipe.model not in self.worker.names:
             raise UsageError(f"the recipe is of the model {recipe.model}, which is not loaded here")
         wanted = {recipe.start, recipe.keep, recipe.mask, recipe.low} - {None}
         missing = [sha for sha in wanted if sha not in self._inputs]
         if missing:
-            raise UsageError("the pictures that it was made from are not here any more: edit them anew")
+            raise UsageError("the input pictures of the recipe are forgotten: edit them again")
         return Part(recipe=recipe, inputs=dict(self._inputs))
 
     def _remember(self, inputs: Inputs) -> None:
@@ -171,9 +171,10 @@ class Desk:
             self._inputs.popitem(last=False)
 
     def make(self, session: str | None, parts: Sequence[Part]) -> Iterator[Update]:
-        """Make the pictures of some recipes: previews on the way, at last the entries of the history.
+        """Make the pictures of some recipes: previews on the way, in the end the pictures of the history.
 
-        Raises SfumatoError in one line for what cannot be made.
+        Raises:
+            SfumatoError: a picture cannot be made; the message has one line.
         """
         visitor = self.visitor(session)
         if visitor.job is not None:
@@ -205,13 +206,13 @@ class Desk:
                         yield Update(pictures=_previews(shown), status=_note("Stopped."))
                         return
                     case Ended(error=Exception() as error):
-                        raise told(error)
+                        raise as_shown_error(error)
                     case Ended():
-                        entries = [self._keep(visitor, job, i) for i in range(len(job))]
+                        made = [self._keep(visitor, job, i) for i in range(len(job))]
                         yield Update(
-                            pictures=[(str(entry.path), entry.caption) for entry in entries],
-                            status=_note(f"{_counted(len(entries))} in {time.time() - job.created:.1f} s."),
-                            entries=entries,
+                            pictures=[(str(one.path), one.caption) for one in made],
+                            status=_note(f"{_counted(len(made))} in {time.time() - job.created:.1f} s."),
+                            made=made,
                             steps=steps,
                         )
                         return
@@ -220,13 +221,13 @@ class Desk:
                 status = _bar(job.progress, f"{job.progress:.0%} · about {max(1, round(left))} s left")
                 yield Update(pictures=_previews(shown), status=status)
 
-    def _keep(self, visitor: Visitor, job: Job, i: int) -> Entry:
+    def _keep(self, visitor: Visitor, job: Job, i: int) -> MadePicture:
         x, recipe = job.pictures[i], job.recipes[i][0]
         assert x is not None
         data = Pictures(x[None], recipe).encode(0, ".png", enlarge=_factor(x))
         path = Path(self._folder.name, f"sfumato-{recipe.seed}-{secrets.token_hex(4)}.png")
         path.write_bytes(data)
-        entry = Entry(path=path, recipe=recipe, x=x)
+        entry = MadePicture(path=path, recipe=recipe, x=x)
         visitor.history.insert(0, entry)
         for old in visitor.history[HISTORY:]:
             old.path.unlink(missing_ok=True)
@@ -243,8 +244,8 @@ def _factor(x: Tensor) -> int:
     return max(1, min(64, SHOWN // x.shape[-1]))
 
 
-def told(error: Exception) -> SfumatoError:
-    """What a visitor is told of an error: sfumato's own words, nothing of any other."""
+def as_shown_error(error: Exception) -> SfumatoError:
+    """The error that a visitor sees: sfumato's own message, and nothing of any other."""
     return (
         error
         if isinstance(error, SfumatoError)
@@ -252,7 +253,7 @@ def told(error: Exception) -> SfumatoError:
     )
 
 
-def failure(error: SfumatoError) -> str:
+def error_html(error: SfumatoError) -> str:
     """An error as HTML."""
     return f'<div class="told wrong" role="alert">{html.escape(str(error))}</div>'
 

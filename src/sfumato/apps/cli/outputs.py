@@ -1,4 +1,4 @@
-"""Where a command writes: checked before anything is loaded, so that no work is done in vain."""
+"""The files that a command writes, checked before anything is loaded."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ RECIPES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
-    """Files that can be written."""
+class OutputFiles:
+    """The files of a command."""
 
     picture: Path
     animation: Path | None = None
     recipe: Path | None = None
 
-    def spare(self, inputs: Iterable[str], seeds: Sequence[int] = ()) -> None:
-        """Refuse to write over an input: the picture could not be made again. seeds: of several pictures.
+    def refuse_inputs(self, inputs: Iterable[str], seeds: Sequence[int] = ()) -> None:
+        """Refuse to write over an input, which a replay needs. seeds: of several pictures.
 
         Raises:
-            UsageError: one of the places is an input.
+            UsageError: one of the outputs is an input.
         """
         from sfumato.results import numbered_path
 
         folder = self.picture.parent.resolve()
-        written = {place.resolve() for place in (self.picture, self.animation, self.recipe) if place}
+        written = {path.resolve() for path in (self.picture, self.animation, self.recipe) if path}
         written |= {folder / numbered_path(self.picture, seed).name for seed in seeds}
         for name in inputs:
             if Path(name).resolve() in written:
-                raise UsageError(f"{name} is an input and would be written over: choose another --out")
+                raise UsageError(f"{name} is an input, which --out would overwrite: choose another --out")
 
 
-def check_places(command: str, output: Output, recipe: Path | None = None) -> Places:
-    """The files that a command will write.
+def check_outputs(command: str, output: Output, recipe: Path | None = None) -> OutputFiles:
+    """The files that a command is to write.
 
     Raises:
-        UsageError: an extension that is not known, or options that do not go together.
-        SfumatoError: a folder that is missing or not writable, or MP4 without its package.
+        UsageError: an extension is unknown, or options contradict each other.
+        SfumatoError: a folder is missing or not writable, or the package for MP4 is missing.
     """
     from sfumato.pictures import check_destination
     from sfumato.pictures.animation import EXTENSIONS
     from sfumato.pictures.metadata import load_av
 
     if output.columns is not None and not (output.grid or output.animate):
-        raise UsageError("--columns arranges a sheet: add --grid")
+        raise UsageError("--columns needs a sheet: add --grid")
     picture = check_destination(output.out or Path(f"{command}.png"))
     if output.animate is not None:
         check_destination(output.animate, EXTENSIONS)
@@ -60,11 +60,11 @@ def check_places(command: str, output: Output, recipe: Path | None = None) -> Pl
             load_av()
     if recipe is not None:
         check_destination(recipe, RECIPES)
-    return Places(picture=picture, animation=output.animate, recipe=recipe)
+    return OutputFiles(picture=picture, animation=output.animate, recipe=recipe)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
-    """The recipe as .yaml or .json, whole or not at all."""
+    """Write the recipe as .yaml or .json, whole or not at all."""
     import json
 
     import yaml

@@ -1,4 +1,4 @@
-"""What every command that makes pictures does: check, load, build, run, write."""
+"""The work of every command that makes pictures: check, load, build, run, write."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import Inputs
-from sfumato.apps.cli.pick import Judged, choose
-from sfumato.apps.cli.places import Places, check_places, write_recipe
+from sfumato.apps.cli.outputs import OutputFiles, check_outputs, write_recipe
+from sfumato.apps.cli.pick import Picker, selection_of
 from sfumato.apps.cli.progress import note, progress_bar
 from sfumato.errors import UsageError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sfumato.results import Pictures
     from sfumato.techniques import Edit
 
-    # What is to be made: built once the model is known, reading pictures through the inputs.
+    # Builds what is sampled once the model is loaded; reads pictures through the inputs.
     Build = Callable[[Model, Inputs], Expression | Edit | str]
 
 FRAMES = 150  # of an animation at most
@@ -49,10 +49,10 @@ def make(
 ) -> None:
     """Make the pictures of one command, all of them or the best of many.
 
-    low_t: how far a picture that is made larger is noised; None is the model's own.
+    low_t: how far `upscale` noises its picture; None is the model's default.
     """
-    choice = None if picking is None else choose(picking, sampling, output)
-    places = check_places(command, output, sampling.recipe_out)
+    choice = None if picking is None else selection_of(picking, sampling, output)
+    outputs = check_outputs(command, output, sampling.recipe_out)
     options = solver_options(sampling.solver_option)
     model = load_sampled(sampling, machine)
     from sfumato.sampling import make_recipe
@@ -75,16 +75,16 @@ def make(
         stages=stage_settings(sampling),
         files=inputs.files,
     )
-    places.spare([file.file for file in recipe.inputs.values()], recipe.seeds)
+    outputs.refuse_inputs([file.file for file in recipe.inputs.values()], recipe.seeds)
     if choice is None:
-        run_recipe(recipe, model, given, places=places, output=output, machine=machine)
+        run_recipe(recipe, model, given, outputs=outputs, output=output, machine=machine)
     else:
-        judged = choice.judge(first, what)
-        run_picked(recipe, model, given, judged, places=places, output=output, machine=machine)
+        picker = choice.picker(first, what)
+        run_and_pick(recipe, model, given, picker, outputs=outputs, output=output, machine=machine)
 
 
 def load_sampled(sampling: Sampling, machine: Machine) -> Stages:
-    """The model that was asked for, with the stages that make its pictures larger."""
+    """The model of the options, with the stages that make its pictures larger."""
     if sampling.upscale is None and not sampling.stage:
         if sampling.stage_steps or sampling.stage_guidance or sampling.stage_noise:
             raise UsageError("--stage-steps, --stage-guidance and --stage-noise need --upscale or --stage")
@@ -93,77 +93,83 @@ def load_sampled(sampling: Sampling, machine: Machine) -> Stages:
 
 
 def stage_settings(sampling: Sampling) -> list[StageSettings]:
-    """How each stage is sampled, as far as anything is said of it."""
+    """The settings of each further stage, as far as the options name them."""
     from itertools import zip_longest
 
     from sfumato.models.cascade import StageSettings
 
-    said = zip_longest(sampling.stage_steps or (), sampling.stage_guidance or (), sampling.stage_noise or ())
-    return [StageSettings(steps=steps, guidance=guidance, low_t=low_t) for steps, guidance, low_t in said]
+    given = zip_longest(sampling.stage_steps or (), sampling.stage_guidance or (), sampling.stage_noise or ())
+    return [StageSettings(steps=steps, guidance=guidance, low_t=low_t) for steps, guidance, low_t in given]
 
 
 def run_recipe(
-    recipe: Recipe, model: Stages, given: Given, *, places: Places, output: Output, machine: Machine
+    recipe: Recipe,
+    model: Stages,
+    given: Given,
+    *,
+    outputs: OutputFiles,
+    output: Output,
+    machine: Machine,
 ) -> None:
-    """Run a recipe and write what it makes: pictures as they are done, sheets and animations at the end."""
-    if places.animation is not None:
+    """Run a recipe. Write pictures as soon as they are done, sheets and animations at the end."""
+    if outputs.animation is not None:
         check_animation(recipe, model)
     start = time.monotonic()
-    film = Film() if places.animation else None
+    film = Film() if outputs.animation else None
     parts: list[Tensor] = []
     for pictures in make_parts(recipe, model, given, machine, film):
         if output.grid:
             parts.append(pictures.x)
             continue
         for path in pictures.save(
-            places.picture,
+            outputs.picture,
             enlarge=output.enlarge,
             numbered=recipe.count > 1,
             metadata=not output.no_metadata,
         ):
             typer.echo(path)
     if output.grid:
-        typer.echo(_save_sheet(recipe, parts, places.picture, output))
-    if film is not None and places.animation is not None:
-        typer.echo(film.save(places.animation, recipe, output))
-    if places.recipe is not None:
-        typer.echo(write_recipe(recipe, places.recipe))
+        typer.echo(_save_sheet(recipe, parts, outputs.picture, output))
+    if film is not None and outputs.animation is not None:
+        typer.echo(film.save(outputs.animation, recipe, output))
+    if outputs.recipe is not None:
+        typer.echo(write_recipe(recipe, outputs.recipe))
     pictures_made = "1 picture" if recipe.count == 1 else f"{recipe.count} pictures"
     note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
 
 
-def run_picked(
+def run_and_pick(
     recipe: Recipe,
     model: Stages,
     given: Given,
-    judged: Judged,
+    picker: Picker,
     *,
-    places: Places,
+    outputs: OutputFiles,
     output: Output,
     machine: Machine,
 ) -> None:
-    """Run a recipe and write the best of what it makes, each picture with the recipe of itself alone."""
+    """Run a recipe and write the best of its pictures, each with a recipe of its own."""
     import torch
 
     from sfumato.results import Pictures
 
     start = time.monotonic()
     made = torch.cat([pictures.x for pictures in make_parts(recipe, model, given, machine)])
-    rows, described = judged.best(made)
+    rows, described = picker.best(made)
     for row, text in zip(rows, described, strict=True):
         single = recipe.single(row)
         (path,) = Pictures(made[row : row + 1], single).save(
-            places.picture, enlarge=output.enlarge, numbered=len(rows) > 1, metadata=not output.no_metadata
+            outputs.picture, enlarge=output.enlarge, numbered=len(rows) > 1, metadata=not output.no_metadata
         )
         typer.echo(path)
         note(f"seed {single.seed}: {text}")
-    if places.recipe is not None:
-        typer.echo(write_recipe(recipe.single(rows[0]), places.recipe))
+    if outputs.recipe is not None:
+        typer.echo(write_recipe(recipe.single(rows[0]), outputs.recipe))
     note(f"{len(rows)} of {len(made)} pictures, {time.monotonic() - start:.1f} s")
 
 
 def check_animation(recipe: Recipe, model: Stages) -> None:
-    """Refuse to film what is no picture, or of several sizes; UsageError."""
+    """Raise UsageError where the estimates are no pictures, or pictures of several sizes."""
     first = model.stages[0]
     if recipe.stages:
         raise UsageError("--animate shows pictures of one size: leave --upscale out")
@@ -184,7 +190,7 @@ def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output)
 def make_parts(
     recipe: Recipe, model: Stages, given: Given, machine: Machine, film: Film | None = None
 ) -> Iterator[Pictures]:
-    """The pictures of a recipe, so many at a time as one forward pass may have rows."""
+    """The pictures of a recipe, at most --max-rows at a time."""
     from sfumato.sampling import MAX_ROWS, run
 
     most = machine.max_rows or MAX_ROWS
@@ -197,7 +203,7 @@ def make_parts(
             def on_step(step: Step, index: int = index) -> None:
                 bar.show(index * step.total + step.index + 1, len(starts) * step.total)
                 if film is not None:
-                    film.see(step)
+                    film.add(step)
 
             pictures = run(part, model, given, on_step=on_step, max_rows=most)
             bar.hide()
@@ -205,24 +211,24 @@ def make_parts(
 
 
 class Film:
-    """The estimates of x0 along the way, as the frames of an animation."""
+    """The estimates of x0 of every step, as the frames of an animation."""
 
     def __init__(self) -> None:
-        self._seen: dict[int, list[Tensor]] = {}  # by step, the parts of the run
+        self._estimates: dict[int, list[Tensor]] = {}  # by step, of each part of the run
 
-    def see(self, step: Step) -> None:
-        """Keep a step's estimates, at most FRAMES of them and the last one always."""
+    def add(self, step: Step) -> None:
+        """Add a step's estimates: at most FRAMES of them, and always the last."""
         last = step.index == step.total - 1
         if last or step.index % math.ceil(step.total / FRAMES) == 0:
-            self._seen.setdefault(step.index, []).append(step.x0.cpu())
+            self._estimates.setdefault(step.index, []).append(step.x0.cpu())
 
     def save(self, path: Path, recipe: Recipe, output: Output) -> Path:
-        """Write the animation: of one picture, or of a sheet of all."""
+        """Write the animation of the picture, or of a sheet of all pictures."""
         import torch
 
         from sfumato.pictures import grid, save_animation
 
-        frames = [torch.cat(parts).clamp(-1, 1) for parts in self._seen.values()]
+        frames = [torch.cat(parts).clamp(-1, 1) for parts in self._estimates.values()]
         if recipe.count > 1 or output.grid:
             frames = [grid(x, output.columns, enlarge=output.enlarge) for x in frames]
             enlarge = 1
@@ -235,7 +241,7 @@ class Film:
 
 
 def solver_options(given: list[str] | None) -> dict[str, float | str]:
-    """NAME=VALUE pairs; UsageError for anything else."""
+    """The options of a solver from NAME=VALUE pairs; UsageError for anything else."""
     options: dict[str, float | str] = {}
     for pair in given or ():
         name, equals, value = (piece.strip() for piece in pair.partition("="))

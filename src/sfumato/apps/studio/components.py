@@ -1,4 +1,4 @@
-"""What the tabs of the page share: settings, a place for results, and how a click becomes pictures."""
+"""What the tabs of the page share: settings, a panel for results, and how a click becomes pictures."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import gradio as gr
 
-from sfumato.apps.studio.desk import Desk, Entry, Update, Wishes, failure, told
+from sfumato.apps.studio.backend import (
+    Backend,
+    MadePicture,
+    SamplingSettings,
+    Update,
+    as_shown_error,
+    error_html,
+)
+from sfumato.core.expression import Expression, prompt, unconditional
 from sfumato.core.solvers import SOLVERS
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.serving import Part
@@ -19,11 +27,30 @@ from sfumato.serving import Part
 log = logging.getLogger("sfumato.studio")
 OWN = "the model's own"
 MAX_SEED = 2**53 - 1  # what a number in a browser holds exactly
+# Of handlers that answer at once: no progress, no queue, not part of the page's API.
+LIGHT: dict[str, Any] = {
+    "show_progress": "hidden",
+    "queue": False,
+    "concurrency_limit": None,
+    "api_visibility": "private",
+}
+
+T = TypeVar("T")
+
+
+def example(names: Sequence[str], digits: T, words: T) -> T:
+    """The first value of a field: that for digits where only digits models are there."""
+    return words if any("digit" not in name for name in names) else digits
+
+
+def expression_of(text: str | None) -> Expression:
+    """The prompt of a text field; without text the unconditional expression."""
+    return prompt(text) if text and text.strip() else unconditional()
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The settings, in the order in which they are read."""
+    """The components of the settings, in the order in which `read_settings` takes their values."""
 
     model: gr.Dropdown
     seed: gr.Number
@@ -39,9 +66,9 @@ class Controls:
         return [self.model, self.seed, self.anew, self.count, self.steps, self.guidance, self.solver]
 
 
-def controls(desk: Desk) -> Controls:
+def make_controls(backend: Backend) -> Controls:
     """The settings of all tabs."""
-    names = list(desk.worker.names)
+    names = list(backend.worker.names)
     with gr.Row(equal_height=True):
         model = gr.Dropdown(names, value=names[0], label="Model", scale=2, min_width=140)
         seed = gr.Number(7, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=2, min_width=120)
@@ -54,12 +81,14 @@ def controls(desk: Desk) -> Controls:
     return Controls(model, seed, anew, count, steps, guidance, solver)
 
 
-def wishes(values: Sequence[Any], session: str | None, *, count: int | None = None) -> Wishes:
-    """What the settings say, with a seed drawn where one is to be."""
+def read_settings(
+    values: Sequence[Any], session: str | None, *, count: int | None = None
+) -> SamplingSettings:
+    """The settings from the values of the controls, with a new seed where the visitor wants one."""
     model, seed, anew, several, steps, guidance, solver = values
     if not anew and seed is None:
-        raise UsageError("give a seed, or have one drawn")
-    return Wishes(
+        raise UsageError("Seed is empty: give one, or check New seed each time")
+    return SamplingSettings(
         session=session,
         model=model,
         seed=secrets.randbelow(2**32) if anew else int(seed),
@@ -71,8 +100,8 @@ def wishes(values: Sequence[Any], session: str | None, *, count: int | None = No
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Where a tab shows what it makes."""
+class ResultPanel:
+    """The buttons of a tab, its progress and its pictures."""
 
     go: gr.Button
     stop: gr.Button
@@ -80,8 +109,8 @@ class Stage:
     gallery: gr.Gallery
 
 
-def stage(name: str, action: str, *, columns: int = 4) -> Stage:
-    """Buttons, progress, and a gallery once there is something in it; `name` begins the ids."""
+def result_panel(name: str, action: str, *, columns: int = 4) -> ResultPanel:
+    """Buttons, progress, and a gallery that shows once it has pictures; `name` begins the ids."""
     with gr.Row():
         go = gr.Button(action, variant="primary", elem_id=f"{name}-go", scale=3, min_width=120)
         stop = gr.Button("Stop", variant="secondary", elem_id=f"{name}-stop", scale=1, min_width=80)
@@ -99,24 +128,24 @@ def stage(name: str, action: str, *, columns: int = 4) -> Stage:
         interactive=False,
         buttons=["download", "fullscreen"],
     )
-    return Stage(go, stop, status, gallery)
+    return ResultPanel(go, stop, status, gallery)
 
 
-# The parts of a request, from the values of a tab's own inputs and the wishes.
-Order = Callable[[Wishes, list[Any]], Sequence[Part]]
+# Makes the parts of a request from the settings and the values of a tab's own inputs.
+MakeParts = Callable[[SamplingSettings, list[Any]], Sequence[Part]]
 
 
 class Wiring:
-    """Connects clicks with the desk."""
+    """Connects clicks with the backend."""
 
-    def __init__(self, desk: Desk, settings: Controls, history: gr.Gallery) -> None:
-        self.desk, self.settings, self.history = desk, settings, history
+    def __init__(self, backend: Backend, controls: Controls, history: gr.Gallery) -> None:
+        self.backend, self.controls, self.history = backend, controls, history
 
     def make(
         self,
         triggers: Sequence[Any],
-        stage: Stage,
-        order: Order,
+        panel: ResultPanel,
+        make_parts: MakeParts,
         inputs: Sequence[gr.components.Component] = (),
         *,
         count: int | None = None,
@@ -124,51 +153,52 @@ class Wiring:
         then: Callable[[Update, gr.Request], Sequence[Any]] | None = None,
         outputs: Sequence[gr.blocks.Block] = (),
     ) -> None:
-        """Have triggers make what an order says.
+        """Let triggers make the pictures of `make_parts`.
 
-        When it is done, `final` says what the gallery shows instead of them, `then` fills `outputs`.
+        When they are done, the gallery shows what `final` returns, by default the pictures, and `then` fills
+        `outputs`.
         """
-        settings = self.settings.all
+        controls = self.controls.all
 
         def run(request: gr.Request, *values: Any) -> Iterator[Any]:
             idle = [gr.skip()] * len(outputs)
             try:
-                wish = wishes(values[: len(settings)], request.session_hash, count=count)
-                parts = order(wish, list(values[len(settings) :]))
-                for update in self.desk.make(request.session_hash, parts):
-                    more = list(then(update, request)) if then is not None and update.entries else idle
-                    pictures = final(update) if final and update.entries else list(update.pictures)
+                settings = read_settings(values[: len(controls)], request.session_hash, count=count)
+                parts = make_parts(settings, list(values[len(controls) :]))
+                for update in self.backend.make(request.session_hash, parts):
+                    more = list(then(update, request)) if then is not None and update.made else idle
+                    pictures = final(update) if final and update.made else list(update.pictures)
                     shown = gr.update(value=pictures, visible=True) if pictures else gr.skip()
-                    yield [shown, update.status, wish.seed, self.shelf(request, update.entries), *more]
+                    yield [shown, update.status, settings.seed, self.shelf(request, update.made), *more]
             except Exception as error:
-                yield [gr.skip(), failure(_said(error)), gr.skip(), gr.skip(), *idle]
+                yield [gr.skip(), error_html(_logged(error)), gr.skip(), gr.skip(), *idle]
 
         gr.on(
             list(triggers),
             run,
-            inputs=[*settings, *inputs],
-            outputs=[stage.gallery, stage.status, self.settings.seed, self.history, *outputs],
+            inputs=[*controls, *inputs],
+            outputs=[panel.gallery, panel.status, self.controls.seed, self.history, *outputs],
             show_progress="hidden",
             concurrency_limit=None,
             api_visibility="private",
         )
-        stage.stop.click(
-            self.stop, show_progress="hidden", queue=False, concurrency_limit=None, api_visibility="private"
-        )
+        panel.stop.click(self.stop, **LIGHT)
 
     def stop(self, request: gr.Request) -> None:
-        """End what the visitor waits for."""
-        self.desk.stop(request.session_hash)
+        """Cancel the visitor's job."""
+        self.backend.stop(request.session_hash)
 
-    def shelf(self, request: gr.Request, new: Sequence[Entry]) -> Any:
-        """The history as its gallery shows it, where something is new."""
+    def shelf(self, request: gr.Request, new: Sequence[MadePicture]) -> Any:
+        """The history for its gallery, where something is new."""
         if not new:
             return gr.skip()
-        return [(str(entry.path), entry.caption) for entry in self.desk.visitor(request.session_hash).history]
+        return [
+            (str(entry.path), entry.caption) for entry in self.backend.visitor(request.session_hash).history
+        ]
 
 
 def quick(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A handler whose errors become a line on the page, by a toast."""
+    """A handler whose errors become a short notice on the page."""
 
     def handler(*values: Any, **more: Any) -> Any:
         try:
@@ -182,7 +212,7 @@ def quick(function: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
-def _said(error: Exception) -> SfumatoError:
+def _logged(error: Exception) -> SfumatoError:
     if not isinstance(error, SfumatoError):
         log.error("a request of the studio failed", exc_info=error)
-    return told(error)
+    return as_shown_error(error)

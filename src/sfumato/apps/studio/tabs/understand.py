@@ -1,0 +1,125 @@
+"""The tab Understand: how noise is taken away, and what guidance does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+from torch import Tensor
+
+from sfumato.apps.studio.backend import Backend, SamplingSettings, Update, shown
+from sfumato.apps.studio.components import LIGHT, Wiring, example, expression_of, quick, result_panel
+from sfumato.apps.studio.images import read_image
+from sfumato.core.expression import prompt
+from sfumato.errors import UsageError
+from sfumato.serving import Part
+from sfumato.techniques import translate
+
+SWEEP = (1.0, 1.5, 3.0, 6.0, 12.0)  # guidance scales
+_PAIR: dict[str, Any] = {
+    "interactive": False,
+    "height": 300,
+    "format": "png",
+    "elem_classes": "pixels",
+    "buttons": [],
+    "min_width": 140,
+}
+
+
+def understand(backend: Backend, wiring: Wiring) -> None:
+    """Noise on a picture, and how it is taken away: in one step, in many, under more and more guidance."""
+    names = backend.worker.names
+    gr.Markdown("A picture is noised up to a level and denoised again, by the seed above.")
+    with gr.Row():
+        with gr.Column(min_width=260):
+            picture = gr.Image(
+                label="Picture (the latest one if empty)",
+                type="pil",
+                sources=["upload", "clipboard"],
+                height=260,
+                elem_id="understand-picture",
+            )
+        with gr.Column(min_width=260):
+            text = gr.Textbox(
+                example(names, "7", "a red apple"), label="What it shows", elem_id="understand-prompt"
+            )
+            level = gr.Slider(0.05, 1, value=0.6, step=0.05, label="Noise level", elem_id="understand-level")
+    panel = result_panel("understand", "Noise and denoise")
+    with gr.Group(visible=False) as group:
+        step = gr.Slider(1, 20, value=1, step=1, label="Step", elem_id="understand-step", buttons=[])
+        with gr.Row():
+            state = gr.Image(label="x_t: what the network sees", **_PAIR)
+            estimate = gr.Image(label="x0: what it believes is under the noise", **_PAIR)
+    gr.Markdown("#### Guidance: the same noise, pushed further and further towards the prompt")
+    sweep = result_panel("sweep", "Sweep the guidance", columns=5)
+
+    def start(settings: SamplingSettings, given: Any) -> Tensor:
+        model = backend.model(settings.model)
+        if given is not None:
+            return read_image(given, model)
+        history = backend.visitor(settings.session).history
+        fitting = [entry.x for entry in history if entry.x.shape == model.shape]
+        if not fitting:
+            raise UsageError("upload a picture, or make one in Generate first")
+        return fitting[0]
+
+    def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
+        given, asked, share = values
+        slow = replace(settings, steps=settings.steps or 20)
+        return [
+            backend.part(slow, translate(start(settings, given), expression_of(asked), strength=float(share)))
+        ]
+
+    def four(update: Update) -> list[tuple[Any, str]]:
+        first, entry = update.steps[0], update.made[0]
+        assert first.x is not None
+        assert first.x0 is not None
+        return [
+            (shown(backend.start_of(entry.recipe)), "the picture"),
+            (shown(first.x), f"noised, t = {first.t:.2f}"),
+            (shown(first.x0), "in one step"),
+            (str(entry.path), f"in {len(update.steps)} steps"),
+        ]
+
+    def done(update: Update, request: gr.Request) -> Sequence[Any]:
+        steps = backend.visitor(request.session_hash).steps = list(update.steps)
+        first = steps[0]
+        assert first.x is not None
+        assert first.x0 is not None
+        slider = gr.update(maximum=len(steps), value=1)
+        return [gr.update(visible=True), slider, shown(first.x), shown(first.x0)]
+
+    wiring.make(
+        [panel.go.click],
+        panel,
+        make_parts,
+        [picture, text, level],
+        count=1,
+        final=four,
+        then=done,
+        outputs=[group, step, state, estimate],
+    )
+
+    def swept(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
+        (asked,) = values
+        if not (asked and asked.strip()):
+            raise UsageError("guidance needs a prompt")
+        return [backend.part(replace(settings, guidance=scale), prompt(asked)) for scale in SWEEP]
+
+    def captions(update: Update) -> list[tuple[Any, str]]:
+        pictures = zip(update.made, SWEEP, strict=True)
+        return [(str(entry.path), f"guidance {scale:g}") for entry, scale in pictures]
+
+    wiring.make([sweep.go.click], sweep, swept, [text], count=1, final=captions)
+
+    @quick
+    def look(index: float, request: gr.Request) -> Any:
+        steps = backend.visitor(request.session_hash).steps
+        if not 1 <= index <= len(steps):
+            return gr.skip(), gr.skip()
+        seen = steps[int(index) - 1]
+        return shown(seen.x), shown(seen.x0)  # type: ignore[arg-type]
+
+    gr.on([step.input, step.change], look, step, [state, estimate], trigger_mode="always_last", **LIGHT)

@@ -19,9 +19,10 @@ from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.registry import MODELS
-from sfumato.models.files.saved import save_model
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.files.saved import build_model, save_model
+from sfumato.models.model import Model
 from sfumato.models.networks.names import build_network
 from sfumato.models.pretrained import HUB
 from sfumato.models.runtime.placement import COMPILES, OFFLOADS

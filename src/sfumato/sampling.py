@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path as FilePath
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -43,6 +44,42 @@ BLACK = -0.999  # a picture whose values are all below
 What = Expression | Edit | str | None
 
 
+class RunSettings(TypedDict, total=False):
+    """The settings of `sample` and `make_run`; one that is left out, or None, is the model's default.
+
+    seed        of the first picture, 0 to 2**64 - 1; left out, one is drawn
+    count       how many pictures
+    steps       downward steps of the path
+    solver      a name of `core.solvers.SOLVERS`, with its `options`; or a Solver
+    spacing     a name of `core.path.PATHS`
+    guidance    the scale for an expression that has no guidance of its own; 1 is off
+    clip        whether estimates of x0 are clipped
+    size        (H, W), for expressions made of crops
+    in_pixels   on a model of latents views and filters act on its decoded estimates
+    upscale     the height up to which a cascade makes its pictures larger; left out, through all stages
+    low_t       how far the picture of an `upscale` edit is noised
+    stages      the settings of a cascade's further stages, in order; those above are of the first
+    files       where inputs were read from
+    networks    others that the expression names
+    """
+
+    seed: int | None
+    count: int
+    steps: int | None
+    solver: str | Solver | None
+    options: Mapping[str, float | str] | None
+    spacing: str | None
+    guidance: Scale | None
+    clip: bool | None
+    size: tuple[int, int] | None
+    in_pixels: bool
+    upscale: int | None
+    low_t: float | None
+    stages: Sequence[StageSettings]
+    files: Mapping[str, InputFile] | None
+    networks: Mapping[str, Denoiser] | None
+
+
 # ---------------------------------------------------------------------------------------- what a user calls
 
 
@@ -50,126 +87,78 @@ def sample(
     model: Stages | str | FilePath,
     what: What = None,
     *,
-    seed: int | None = None,
-    count: int = 1,
-    steps: int | None = None,
-    solver: str | Solver | None = None,
-    options: Mapping[str, float | str] | None = None,
-    spacing: str | None = None,
-    guidance: Scale | None = None,
-    clip: bool | None = None,
-    size: tuple[int, int] | None = None,
-    in_pixels: bool = False,
-    upscale: int | None = None,
-    low_t: float | None = None,
-    stages: Sequence[StageSettings] = (),
-    files: Mapping[str, InputFile] | None = None,
-    networks: Mapping[str, Denoiser] | None = None,
     on_step: OnStep | None = None,
     max_rows: int = MAX_ROWS,
     progress: bool = False,
+    **settings: Unpack[RunSettings],
 ) -> Pictures:
-    """Make pictures of an expression, an edit or a prompt; what is left out is the model's default.
+    """Make pictures of an expression, an edit or a prompt.
 
     model: a model, a cascade, or the name or folder of a model (registry.load). what: None draws anything
-    that the model draws without a condition. seed None draws one. guidance wraps an expression that has none
-    of its own; 1 is off. solver: a name of `core.solvers.SOLVERS` with its `options`, or a Solver. size
-    (H, W) is for expressions made of crops. networks: others that the expression names. files: where inputs
-    came from. in_pixels: on a model of latents views and filters act on its decoded estimates. progress: a
-    bar with the time left, on stderr.
-
-    A cascade makes the pictures of its first model larger, stage by stage, up to the height `upscale` (by
-    default through all of them); steps, solver, guidance and clipping are those of the first stage, `stages`
-    holds those of the others, in order. low_t: how far the picture of an `upscale` edit is noised.
+    that the model draws without a condition. on_step sees every step and may end the run. max_rows: of one
+    forward pass. progress: a bar with the time left, on stderr. settings: seed, count, steps, solver,
+    guidance and the others of `RunSettings`.
     """
-    run = make_run(
-        model,
-        what,
-        seed=seed,
-        count=count,
-        steps=steps,
-        solver=solver,
-        options=options,
-        spacing=spacing,
-        guidance=guidance,
-        clip=clip,
-        size=size,
-        in_pixels=in_pixels,
-        upscale=upscale,
-        low_t=low_t,
-        stages=stages,
-        files=files,
-        networks=networks,
-    )
+    run = make_run(model, what, **settings)
     with step_bar() if progress else nullcontext(None) as bar:
         (pictures,) = run_together([run], on_step=_both(on_step, bar), max_rows=max_rows)
     return pictures
 
 
-def make_run(
-    model: Stages | str | FilePath,
-    what: What = None,
-    *,
-    seed: int | None = None,
-    count: int = 1,
-    steps: int | None = None,
-    solver: str | Solver | None = None,
-    options: Mapping[str, float | str] | None = None,
-    spacing: str | None = None,
-    guidance: Scale | None = None,
-    clip: bool | None = None,
-    size: tuple[int, int] | None = None,
-    in_pixels: bool = False,
-    upscale: int | None = None,
-    low_t: float | None = None,
-    stages: Sequence[StageSettings] = (),
-    files: Mapping[str, InputFile] | None = None,
-    networks: Mapping[str, Denoiser] | None = None,
-) -> Run:
+def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpack[RunSettings]) -> Run:
     """The run that `sample` would make with these arguments."""
     model = model_of(model)
     edit = as_edit(unconditional() if what is None else what)
-    first, larger = _stage_models(model, edit, upscale)
-    if len(stages) > len(larger):
-        raise UsageError(f"{len(stages)} settings for {len(larger)} stages that make pictures larger")
+    first, larger = _stage_models(model, edit, settings.get("upscale"))
+    further = list(settings.get("stages", ()))
+    if len(further) > len(larger):
+        raise UsageError(f"{len(further)} settings for {len(larger)} stages that make pictures larger")
+    in_pixels, clip = settings.get("in_pixels", False), settings.get("clip")
     if in_pixels and all(model.of_pixels for model in (first, *larger)):
         raise UsageError(f"{first.name} works on pixels already: leave in_pixels out")
-    if isinstance(solver, Solver) and options:
+    if isinstance(settings.get("solver"), Solver) and settings.get("options"):
         raise UsageError("a solver object has its options: leave `options` out")
-    height, width = size or edit.size or first.shape[1:]
+    height, width = settings.get("size") or edit.size or first.shape[1:]
     edit, found = edit.fitted(first.shape[0], (height, width))
     expression = edit.whole()
-    chosen = StageSettings(steps=steps, solver=solver, spacing=spacing, guidance=guidance, low_t=low_t)
-    small = _stage(first, expression, chosen, clip=clip, in_pixels=in_pixels, options=options)
+    chosen = StageSettings(
+        steps=settings.get("steps"),
+        solver=settings.get("solver"),
+        spacing=settings.get("spacing"),
+        guidance=settings.get("guidance"),
+        low_t=settings.get("low_t"),
+    )
+    small = _stage(first, expression, chosen, clip=clip, in_pixels=in_pixels, options=settings.get("options"))
     path = replace(
         small.path, strength=edit.strength, start=edit.start_time, jump=edit.jump, repeats=edit.repeats
     )
-    further = [*stages, *[StageSettings()] * (len(larger) - len(stages))]
+    further += [StageSettings()] * (len(larger) - len(further))
+    seed = settings.get("seed")
     return Run(
         stages=(
             replace(small, path=path, size=(height, width)),
             *(
-                _stage(own, expression, settings, clip=clip, in_pixels=in_pixels)
-                for own, settings in zip(larger, further, strict=True)
+                _stage(own, expression, setting, clip=clip, in_pixels=in_pixels)
+                for own, setting in zip(larger, further, strict=True)
             ),
         ),
         seed=secrets.randbelow(2**32) if seed is None else seed,
-        count=count,
+        count=settings.get("count", 1),
         start=_held(edit.start),
         low=_held(edit.low),
         keep=_held(edit.keep),
         mask=edit.mask if isinstance(edit.mask, Mask) else None,
-        files={**(files or {}), **found},
-        networks=networks or {},
+        files={**(settings.get("files") or {}), **found},
+        networks=settings.get("networks") or {},
         one_at_a_time=model.one_at_a_time,
     )
 
 
 def make_recipe(
-    model: Stages | str | FilePath, what: What = None, **settings: object
+    model: Stages | str | FilePath, what: What = None, **settings: Unpack[RunSettings]
 ) -> tuple[Recipe, dict[str, object]]:
-    """The recipe of a run, and its inputs (writing.Inputs); the settings are those of `make_run`."""
-    return write_run(make_run(model, what, **settings))  # type: ignore[arg-type]
+    """The recipe of a run, and its inputs (writing.Inputs)."""
+    return write_run(make_run(model, what, **settings))
 
 
 def run(

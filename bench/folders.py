@@ -10,7 +10,7 @@ import diffusers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfumato.models.pretrained.embeddings import Embeddings, Encoded
+from sfumato.models.pretrained.embeddings import Embeddings, PromptEmbedding
 
 PROMPT, OTHER = "an oil painting of an old man", "an oil painting of people around a campfire"
 TOKENS = 77
@@ -112,8 +112,8 @@ def _network(folder: Path, unet: Any, prompts: Path | None) -> Network:
 def noise_for(texts: tuple[str, ...], width: int) -> Embeddings:
     """What stands for the encoded prompts: standard normal noise, the same for the same text."""
 
-    def encode(asked: list[str]) -> Encoded:
+    def encode(asked: list[str]) -> PromptEmbedding:
         rows = [torch.Generator().manual_seed(texts.index(text)) for text in asked]
-        return Encoded(torch.stack([torch.randn((TOKENS, width), generator=row) for row in rows]))
+        return PromptEmbedding(torch.stack([torch.randn((TOKENS, width), generator=row) for row in rows]))
 
     return Embeddings(lambda: encode, lambda: f"{width:064}", width=width)  # type: ignore[arg-type,return-value]

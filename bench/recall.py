@@ -14,9 +14,9 @@ import argparse
 import torch
 
 import sfumato as sf
-from sfumato.evaluation.emoji import answered, load_emoji_judge
+from sfumato.evaluation.emoji import accuracy_of, load_emoji_judge
+from sfumato.models.networks.text_to_image import Recall
 from sfumato.models.text.encoder import load_text_encoder
-from sfumato.models.text_to_image import PromptedModel
 from sfumato.training.emoji import held_out_wordings
 
 
@@ -26,7 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--model", default="emoji")
     model = sf.load(parser.parse_args().model)
-    if not isinstance(model, PromptedModel) or model.network.recall is None:
+    recall = getattr(model.network, "recall", None)
+    if not isinstance(recall, Recall):
         parser.error(f"{model.name} does not read by recall")
     concepts = load_emoji_judge().concepts
     wordings = held_out_wordings(concepts)
@@ -46,8 +47,8 @@ def main() -> None:
             "both": (said.sentence, said.bag),
         }
         for how, (sentence, bag) in ways.items():
-            share = model.network.recall.shares(sentence, bag)
-            found = answered(share, wanted)
+            share = recall.shares(sentence, bag)
+            found = accuracy_of(share, wanted)
             mass = torch.stack([row[sorted(right)].sum() for row, right in zip(share, wanted, strict=True)])
             print(
                 f"  {how:12} first {found.top_1:6.1%}  among five {found.top_5:6.1%}  "

@@ -4,8 +4,8 @@
     python -m bench.synonyms wordnet/package/dict
 
 One is, when a synset holds both it and the label of a concept that it is accepted for, or a keyword that the
-concept's captions contain; in the plural or not, written as one word, two or with a hyphen. Prints them, as
-`SYNONYMS` in training/emoji/wordings.py has them, and whether it does.
+concept's captions contain; in the plural or not, written as one word, two or with a hyphen. Prints them, and
+whether training/emoji/wordings.yaml lists the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.convert_words import read_wordnet
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.models.text.word_vectors import PLURALS
 from sfumato.training.emoji import Captions, held_out_wordings
-from sfumato.training.emoji.wordings import SYNONYMS
+from sfumato.training.emoji.wordings import wording_table
 
 
 def written(phrase: str) -> Iterator[str]:
@@ -53,8 +53,8 @@ def main() -> None:
         if any(own & meant(phrase) for phrase in told):
             found.append(wording.text)
     print(textwrap.fill(" ".join(found), 96))
-    same = "as" if set(found) == SYNONYMS else "NOT as"
-    print(f"{len(found)} of {len(wordings)} wordings, {same} wordings.py has them")
+    same = set(found) == set(wording_table().synonyms.values())
+    print(f"{len(found)} of {len(wordings)} wordings, {'as' if same else 'NOT as'} wordings.yaml lists them")
 
 
 def meanings_in(folder: Path) -> Mapping[str, set[object]]:

@@ -15,17 +15,18 @@ import torch
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.evaluation.reader import ranks
 from sfumato.training.data import to_house_range
-from sfumato.training.download import Collection, Content, fetch, npm_package
+from sfumato.training.download import Collection, ExpectedFile, fetch
 from sfumato.training.emoji.icons import IconSet
 from sfumato.training.emoji.render import render
+from sfumato.training.packages import npm_package
 
 OPENMOJI = Collection(
     name="openmoji-1.2.29",
     files={
-        "icons.json": Content(
+        "icons.json": ExpectedFile(
             size=9079991, sha256="7075331faab544067dbff4236471dd378bb5410aa05799a8a343c9ebf5c5984c"
         ),
-        "chars.json": Content(
+        "chars.json": ExpectedFile(
             size=215789, sha256="8583c4c65723c22c043a50a27038c43d3d12de336ad409872b23356f4c3e3825"
         ),
     },

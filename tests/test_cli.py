@@ -19,12 +19,13 @@ from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.registry import MODELS
-from sfumato.models.files.saved import model_of, save_model
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.files.saved import build_model, save_model
+from sfumato.models.model import Model
 from sfumato.models.networks.names import build_network
 from sfumato.models.pretrained import HUB
-from sfumato.models.runtime.runner import COMPILES, OFFLOADS
+from sfumato.models.runtime.placement import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
 from sfumato.pictures.read import MAX_SIDE
@@ -39,7 +40,7 @@ def asked_model(steps: int) -> Model:
     network = build_network("prompted", {"side": 16, "widths": (16, 32, 32), "blocks": (1, 1, 1)})
     for parameter in network.parameters():
         parameter.data.add_(0.05 * torch.randn_like(parameter))
-    return model_of(
+    return build_model(
         network,
         name="asked",
         schedule=Flow(),
@@ -56,17 +57,17 @@ def write_models(folder: Path) -> Path:
     for parameter in network.parameters():  # the new network is the zero function
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     digits = Model(
+        network,
         name="digits",
-        network=network,
         schedule=Flow(),
         prediction="flow",
         shape=(1, 28, 28),
         defaults=SamplingDefaults(steps=4, guidance=2.0),
-        class_names=tuple("0123456789"),
+        classes=10,
     )
     denoiser = Model(
+        build_network("classic", {"hidden": 4, "timed": False}),
         name="denoiser",
-        network=build_network("classic", {"hidden": 4, "timed": False}),
         schedule=FixedSigma(1.0),
         prediction="x0",
         shape=(1, 28, 28),
@@ -441,8 +442,8 @@ def test_models_lists_what_ships_and_what_lies_in_folders(run: Run, models: Path
 def test_train_leaves_a_model_and_samples_and_resumes(
     run: Run, monkeypatch: pytest.MonkeyPatch, preset: str
 ) -> None:
-    monkeypatch.setattr("sfumato.training.loop.load_dataset", lambda name: tiny.digits())
-    monkeypatch.setattr("sfumato.training.datasets.load_dataset", lambda name, split: tiny.digits())
+    monkeypatch.setattr("sfumato.training.loop.load_dataset", lambda name, cache: tiny.digits())
+    monkeypatch.setattr("sfumato.training.datasets.load_dataset", lambda name, split, cache: tiny.digits())
     small = replace(
         PRESETS[preset], batch=200, network_config=_smaller(preset), sampling=SamplingDefaults(steps=1)
     )
@@ -458,7 +459,7 @@ def test_train_leaves_a_model_and_samples_and_resumes(
     assert code == 0, err
     assert "step 2/2" in err
     assert Path("out/samples/epoch-001.png").is_file()
-    assert Path("out/loss.png").is_file()
+    assert Path("out/loss.svg").is_file()
     assert run("models", "out/model")[0] == 0
 
 

@@ -52,6 +52,20 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
             assert main(words) == 0, f"{page}: {shlex.join(words)}"
 
 
+def test_own_parts_take_ten_lines_and_two_imports() -> None:
+    """docs/how-to/extend.md, but for its last block, which is about recipes."""
+    *parts, _ = [code for kind, code in blocks("how-to/extend.md") if kind == "python"]
+    for code in parts:
+        lines = [line for line in code.splitlines() if line.strip()]
+        imported = [line for line in lines if re.match(r"\s*(import|from) ", line)]
+        assert set(imported) <= {
+            "import sfumato as sf",
+            "import torch",
+            "from dataclasses import dataclass",
+        }
+        assert len(lines) - len(imported) <= 10, code
+
+
 @pytest.mark.slow
 def test_the_readme_s_first_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The later blocks want a gated model or a server."""

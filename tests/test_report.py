@@ -25,6 +25,7 @@ from sfumato.apps.report.trainings import Trainings
 from sfumato.apps.report.workspace import Subject
 from sfumato.errors import UsageError
 from sfumato.models.files.registry import MODELS
+from sfumato.models.runtime.placement import Placement
 from sfumato.pictures import read_metadata, read_picture, save_picture, to_uint8
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import run
@@ -223,7 +224,7 @@ def test_the_picture_seen_through_a_view_is_the_view_of_the_picture(made: tuple[
 def test_other_arithmetic_is_said_in_the_code(tmp_path: Path) -> None:
     tour = write_tour(tmp_path / "tour")
     report = report_of(tmp_path / "out", tour, quick=True)
-    report.subjects["model"].model.to("cpu", torch.bfloat16)
+    report.subjects["model"].model.place(Placement(dtype=torch.bfloat16))
     for section in report.make(chapters=chosen(["0", "1", "10"])):
         assert section.status == "done", section.error
         for source in sources(section):

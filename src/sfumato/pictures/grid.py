@@ -1,4 +1,4 @@
-"""Several pictures on one sheet, plain or labelled."""
+"""Several pictures on one sheet, without or with labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def enlarge_pixels(x: Tensor, factor: int) -> Tensor:
-    """(…,H,W) -> (…,kH,kW): every pixel a k x k square."""
+    """(…,H,W) -> (…,kH,kW): every pixel becomes a k x k square."""
     check_enlarge(factor)
     return x.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
@@ -34,8 +34,8 @@ def grid(
 ) -> Tensor:
     """(N,C,H,W) -> (C,H',W'), row by row; empty cells, gaps and the border have `value`.
 
-    columns: None is the square root of N, rounded up; padding: pixels between pictures and around the sheet;
-    enlarge: a whole factor that small pictures are blown up by. H' = rows * (H + padding) + padding.
+    columns: by default the square root of N, rounded up. padding: pixels between and around the pictures.
+    enlarge: a whole factor, every pixel becomes a square. H' = rows * (enlarge * H + padding) + padding.
     """
     if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not pictures.numel():
         raise UsageError(f"pictures of shape {tuple(pictures.shape)}: give (N,C,H,W), C = 1 or 3, not empty")
@@ -70,9 +70,9 @@ def labelled_grid(
 ) -> Tensor:
     """A study sheet: rows of pictures (N,C,H,W) with labels -> float32 (3,H',W') in [-1, 1], black on white.
 
-    Every row has as many pictures as there are column labels, all of one size. A label wraps: above to its
-    column's width, at the left to that of a picture or of 12 letters, whichever is more; a row is as high as
-    its label needs.
+    Every row has a picture for each column label, all of one size. A label above wraps to the width of its
+    column, a label at the left to the width of a picture or of 12 letters, whichever is more. A row is at
+    least as high as its label.
     """
     _check_sheet(rows, row_labels, column_labels)
     font = ImageFont.load_default(font_size)
@@ -123,7 +123,7 @@ def _label(text: str, width: int, font: _Font) -> Image.Image:
 
 
 def _lines(words: Sequence[str], width: int, font: _Font) -> list[str]:
-    """Words set greedily in lines of `width` pixels; one wider than a line is broken where it must."""
+    """Words in lines of at most `width` pixels; a word that is wider than a line is broken."""
     lines: list[str] = []
     for word in words:
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,4 +1,4 @@
-"""The recipe inside a picture, and the `parameters` text that other tools read.
+"""The recipe inside a picture, and the `parameters` text for other tools.
 
     file    recipe (JSON in ASCII)                       parameters
     PNG     iTXt chunk "sfumato"                         tEXt chunk "parameters" (iTXt beyond Latin-1)
@@ -23,7 +23,7 @@ from typing import Any
 from PIL import ExifTags, PngImagePlugin
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.pictures.files import FORMATS, Content, one_line, read_content, sniff
+from sfumato.pictures.files import FORMATS, FileContent, one_line, read_content, sniff
 from sfumato.pictures.read import decoding, open_content
 
 MAX_TEXT = 8 * 2**20  # characters, written or read
@@ -34,11 +34,11 @@ _FIRST = 8  # where the first directory stands, behind the head
 
 
 def read_metadata(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | None:
-    """The recipe that `save_picture` or `save_animation` wrote, or None where there is none.
+    """The recipe that `save_picture` or `save_animation` wrote; None where there is none.
 
-    source: a path, or the bytes of a file. The pixels are not decoded unless a PNG has text behind them.
+    source: a path, or the bytes of a file. The pixels are decoded only where a PNG has text behind them.
 
-    Errors: UsageError as read_picture, and for a text of more than 8 MiB or one that is not a JSON object;
+    Errors: UsageError as read_picture, and for a recipe of more than 8 MiB or one that is not a JSON object;
     SfumatoError for an MP4 without PyAV.
     """
     content = read_content(source)
@@ -60,7 +60,7 @@ def read_metadata(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | No
 
 
 def recipe_text(metadata: Mapping[str, Any] | None) -> str | None:
-    """The recipe as JSON in ASCII, checked; UsageError for what JSON cannot hold (NaN too) or over 8 MiB."""
+    """The recipe as JSON in ASCII; UsageError for values that JSON cannot hold (NaN too) or over 8 MiB."""
     if metadata is None:
         return None
     try:
@@ -71,7 +71,7 @@ def recipe_text(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def marked(recipe: str | None) -> str | None:
-    """The recipe as it stands in a field that others use as well."""
+    """The recipe with the mark that tells it from other content of the field."""
     return None if recipe is None else MARK + recipe
 
 
@@ -86,9 +86,9 @@ def png_chunks(recipe: str | None, parameters: str | None) -> PngImagePlugin.Png
 
 
 def exif_bytes(recipe: str | None, parameters: str | None) -> bytes:
-    """The EXIF block of a JPEG or WebP; empty where there is nothing to say.
+    """The EXIF block of a JPEG or WebP; empty where there is neither recipe nor parameters.
 
-    Written here because Pillow gives UserComment the type BYTE; EXIF 2.3 and its readers want UNDEFINED.
+    Pillow gives UserComment the type BYTE, but EXIF 2.3 and its readers want UNDEFINED.
     """
     if recipe is None and parameters is None:
         return b""
@@ -98,11 +98,7 @@ def exif_bytes(recipe: str | None, parameters: str | None) -> bytes:
     second = b""
     if parameters is not None:
         comment = b"UNICODE\0" + _writable(parameters).encode("utf-16-be")
-        pointer = (
-            ExifTags.IFD.Exif,
-            _LONG,
-            bytes(4),
-        )  # to the second directory, which stands behind the first
+        pointer = (ExifTags.IFD.Exif, _LONG, bytes(4))  # to the second directory, behind the first
         start = _FIRST + len(_directory(_FIRST, [*fields, pointer]))
         fields.append((ExifTags.IFD.Exif, _LONG, struct.pack(">L", start)))
         second = _directory(start, [(ExifTags.Base.UserComment, _UNDEFINED, comment)])
@@ -144,7 +140,7 @@ def _writable(text: str) -> str:
     return _bounded(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _image_text(content: Content) -> str | None:
+def _image_text(content: FileContent) -> str | None:
     image = open_content(content, (*FORMATS.values(), "GIF"))
     with decoding(content.name):
         if isinstance(image, PngImagePlugin.PngImageFile):
@@ -155,7 +151,7 @@ def _image_text(content: Content) -> str | None:
         return _unmarked(image.getexif().get(ExifTags.Base.ImageDescription))
 
 
-def _mp4_comment(content: Content) -> str | None:
+def _mp4_comment(content: FileContent) -> str | None:
     av = load_av()
     with decoding(content.name), av.open(io.BytesIO(content.data), format="mp4") as container:
         return _unmarked(container.metadata.get("comment"))

@@ -1,4 +1,4 @@
-"""Writing pictures: exact eight bits, the recipe inside, whole or not at all."""
+"""Writing pictures: eight bits, the recipe inside, whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import FORMATS, check_destination, encoding, one_line, publish
 from sfumato.pictures.metadata import MAX_EXIF_IN_JPEG, exif_bytes, png_chunks, recipe_text
-from sfumato.pictures.read import Source, read_picture
+from sfumato.pictures.read import PictureSource, read_picture
 
 QUALITY = 95
 
@@ -47,11 +47,11 @@ def save_picture(
     parameters: str | None = None,
     quality: int | None = None,
 ) -> Path:
-    """Write one picture (C,H,W) or (1,C,H,W) in [-1, 1] as .png, .jpg, .jpeg or .webp; returns the path.
+    """Writes one picture (C,H,W) or (1,C,H,W) in [-1, 1] as .png, .jpg, .jpeg or .webp; returns the path.
 
-    metadata: the recipe, a JSON-able mapping that `read_metadata` gives back; parameters: the text that other
-    tools read; where each stands is in metadata.py. None writes none.
-    quality: 1 .. 100 for JPEG and WebP (95); a PNG is exact and takes none.
+    metadata: the recipe, a mapping of JSON values, for `read_metadata`. parameters: the text for other tools.
+    metadata.py says where in the file they stand. None writes none.
+    quality: 1 .. 100 for JPEG and WebP, by default 95; a PNG is exact and takes none.
 
     Errors: UsageError for an unknown extension, a shape, a quality, metadata that is not JSON-able or too
     long for a JPEG; SfumatoError for a folder that is missing or not writable, or values that are not finite.
@@ -69,15 +69,15 @@ def encode_picture(
     parameters: str | None = None,
     quality: int | None = None,
 ) -> bytes:
-    """What `save_picture` would write under this name; nothing is written. An extension alone will do."""
+    """The bytes that `save_picture` would write under this name, which may be an extension alone."""
     path = Path(f"picture{name}" if str(name).startswith(".") else name)
     return _encoded(to_image(x), path, recipe=recipe_text(metadata), parameters=parameters, quality=quality)
 
 
-def pixels_digest(source: Tensor | Source) -> str:
-    """The sha256 (hex) of the uint8 pixels, rows of (R,G,B) or of grey, of a picture or of a file.
+def pixels_digest(source: Tensor | PictureSource) -> str:
+    """The sha256 (hex) of the uint8 pixels of a picture or of a file, in rows of (R,G,B) or of grey.
 
-    It equals sha256(numpy.asarray(PIL picture).tobytes()); a tensor and the PNG saved from it share it.
+    It equals sha256(numpy.asarray(PIL picture).tobytes()). A tensor and the PNG saved from it have the same.
     """
     x = source if isinstance(source, Tensor) else read_picture(source)
     pixels = to_uint8(one_picture(x)).permute(1, 2, 0).contiguous()  # (H,W,C)

@@ -1,4 +1,4 @@
-"""When to save, when to show samples, and how fast a training goes."""
+"""When a training saves and shows samples, and how fast it goes."""
 
 import time
 from collections.abc import Callable, Collection
@@ -11,19 +11,19 @@ OnEpoch = Callable[[int, Model], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What is called after which epochs (from 1); None is every one."""
+    """The hook that is called after some epochs (from 1), or after every one if `epochs` is None."""
 
     epochs: Collection[int] | None
     hook: OnEpoch | None
 
     def wanted(self, epoch: int) -> bool:
-        """Whether this epoch is one of them."""
+        """Whether the hook is called after this epoch."""
         return self.epochs is None or epoch in self.epochs
 
 
 @dataclass(kw_only=True)
 class SaveRule:
-    """Whether a checkpoint is due: so many seconds after the last one, or at every so many steps."""
+    """Whether a checkpoint is due: `seconds` after the last one, or after every `steps` steps."""
 
     seconds: float
     steps: int | None
@@ -40,12 +40,12 @@ class SaveRule:
 
 
 class Clock:
-    """Pictures per second of this session, and the seconds that are left at that rate."""
+    """The pictures per second of this session, and the seconds that are left at this rate."""
 
     def __init__(self, *, first: int, last: int, batch: int) -> None:
         self.first, self.last, self.batch, self.start = first, last, batch, time.monotonic()
 
     def at(self, step: int) -> tuple[float, float]:
-        """Both, after this step."""
+        """Pictures per second and seconds left, after this step."""
         per_step = max(time.monotonic() - self.start, 1e-9) / (step - self.first)
         return self.batch / per_step, (self.last - step) * per_step

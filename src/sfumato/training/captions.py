@@ -59,16 +59,16 @@ class CaptionedDataset(Dataset):
         style = torch.where(named, self.style[rows] + 1, 0)
         return (caption * (len(self.styles) + 1) + style) * (len(self.bank.mask) + 2) + worded
 
-    def asking(self, network: Forward) -> Forward:
-        """See `Dataset.asking`."""
+    def conditioned_forward(self, network: Forward) -> Forward:
+        """See `Dataset.conditioned_forward`."""
 
         def forward(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
             return network(x, t, self.words(condition))  # type: ignore[arg-type]
 
         return forward
 
-    def acquaint(self, network: Network) -> None:
-        """See `Dataset.acquaint`: the concepts' mean captions, as texts and as bags of words."""
+    def initialise_from_data(self, network: Network) -> None:
+        """See `Dataset.initialise_from_data`: the concepts' mean captions, as texts and as bags of words."""
         if isinstance(network, PromptedUNet) and network.recall is not None:
             network.recall.remember(self.bank.sentence, self.bank.bag, self.bank.first)
 

@@ -1,8 +1,9 @@
 """Checkpoints that are either complete or not there.
 
-A checkpoint is a folder `step-00001234` of safetensors and JSON. It is written aside, flushed to disk, sealed
-by `manifest.json` (size and sha256 of every file, written last) and then renamed into place; only after that
-are older ones deleted. Reading verifies every byte before anything is used. Nothing is ever unpickled.
+A checkpoint is a folder `step-00001234` of safetensors and JSON. It is written under another name and flushed
+to disk; `manifest.json` (size and sha256 of every file) is written last and makes it complete. Then the
+folder is renamed, and only then are older checkpoints deleted. Every byte is verified before it is used.
+Nothing is unpickled.
 """
 
 import hashlib
@@ -33,11 +34,11 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """What a training needs to go on as if nothing had happened.
+    """Everything that a training needs to go on as if it had not been stopped.
 
     Attributes:
         step: optimiser steps done.
-        facts: JSON values: what is being trained, on what, with which counters.
+        facts: JSON values: the preset, the data, counters.
         groups: named sets of tensors ("network", "optimizer", "ema").
     """
 
@@ -47,10 +48,10 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> Path:
-    """Publishes a checkpoint in `folder` and then deletes all but the newest `keep`.
+    """Writes a checkpoint into `folder`, then deletes all but the newest `keep`.
 
     Returns:
-        The checkpoint's own folder. One that is already there for this step stays as it is.
+        The checkpoint's own folder. A complete checkpoint of this step stays as it is.
 
     Raises:
         SfumatoError: the folder cannot be written; older checkpoints are untouched.
@@ -60,11 +61,11 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
         return final
     aside = folder / f"{_ASIDE}{checkpoint.step:08d}"
     try:
-        for left in folder.glob(f"{_ASIDE}*"):  # of a session that was killed while it wrote
+        for left in folder.glob(f"{_ASIDE}*"):  # of a session that was killed while writing
             _clear(left)
         aside.mkdir(parents=True)
         _write_files(aside, checkpoint)
-        _clear(final)  # only ever an unsealed folder, see above
+        _clear(final)  # an incomplete one, see above
         aside.rename(final)
         _flush_folder(folder)
         for old in complete_checkpoints(folder)[:-keep]:
@@ -76,22 +77,22 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """The folder of a step's checkpoint."""
     return folder / f"step-{step:08d}"
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The sealed checkpoints in a folder, oldest first."""
+    """The complete checkpoints in a folder, oldest first."""
     found = folder.iterdir() if folder.is_dir() else ()
     named = [(int(match[1]), path) for path in found if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(named) if (path / _MANIFEST).is_file()]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint, every file verified against the manifest.
+    """Reads a checkpoint and verifies every file.
 
     Raises:
-        SfumatoError: one line that names the file and what is wrong with it.
+        SfumatoError: a file is missing or damaged; the message names it.
     """
     manifest = _parse(_read(path, _MANIFEST), path / _MANIFEST)
     try:
@@ -154,7 +155,7 @@ def _parse(content: bytes, path: Path) -> dict[str, Any]:
 
 
 def _remedy(path: Path) -> str:
-    """What a user can do about a damaged checkpoint: never decided for them."""
+    """What the user can do about a damaged checkpoint."""
     older = [other for other in complete_checkpoints(path.parent) if other != path]
     return f"delete {path} to go on from {older[-1].name}" if older else "start again in another folder"
 
@@ -169,7 +170,7 @@ def _clear(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    """Makes the names in a folder last through a power cut, where the system can."""
+    """Flushes the names in a folder to disk, where the system can."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""Device and precision of a training, resolved in one place."""
+"""The device and the precision of a training."""
 
 from typing import Literal
 
@@ -7,19 +7,19 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from sfumato.errors import UsageError
-from sfumato.models.runtime.runner import computes_in
+from sfumato.models.runtime.placement import computes_in
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "no", "bf16"]
 
 
 def make_accelerator(device: Device, precision: Precision) -> Accelerator:
-    """One process, or this process's part of an `accelerate launch`.
+    """The accelerator of this process, which may be one of an `accelerate launch`.
 
-    "auto" precision is bf16 where the hardware computes in it, else float32; weights stay float32 either way.
+    Precision "auto" is bf16 where the hardware computes in it, else float32. Weights are float32 in both.
 
     Raises:
-        UsageError: a device or precision that is unknown or that this machine does not have.
+        UsageError: the device or precision is unknown, or this machine does not have it.
     """
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise UsageError(f"unknown device {device!r}; there are auto, cpu, cuda, mps")

@@ -1,8 +1,8 @@
-"""Moving averages of the weights, kept in float32.
+"""Moving averages of the weights, in float32.
 
-A profile says how fast the average forgets, as a function of how many updates there have been; the count is
-part of a checkpoint. Floating-point buffers (the running statistics of a batch norm) are averaged alike;
-others are copied.
+A profile gives the decay of the average as a function of the number of updates, which is part of a
+checkpoint. Floating-point buffers (the running statistics of a batch norm) are averaged too; others are
+copied.
 """
 
 from abc import ABC, abstractmethod
@@ -16,20 +16,20 @@ from sfumato.errors import UsageError
 
 
 class EmaProfile(ABC):
-    """How much of the old average stays at each update."""
+    """The decay of the average at each update."""
 
     @abstractmethod
     def decay(self, update: int, batch: int) -> float:
-        """beta in [0, 1] of the update with this number (the first is 1), `batch` pictures after the last."""
+        """beta in [0, 1] of this update (the first is 1), which comes `batch` pictures after the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLife(EmaProfile):
-    """A weight counts half after so many pictures, fewer at the start (as EDM's training code has it).
+    """Weights count half after a number of pictures, after fewer at the start (as in EDM's training code).
 
     Attributes:
         pictures: the half-life, in pictures.
-        warmup: the half-life never exceeds this share of the pictures seen.
+        warmup: the half-life is at most this share of the pictures seen so far.
     """
 
     pictures: float
@@ -91,7 +91,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module, batch: int) -> None:
-        """Takes in the network's state after an optimiser step over `batch` pictures."""
+        """Adds the network's state after an optimiser step over `batch` pictures."""
         self.updates += 1
         beta = self.profile.decay(self.updates, batch)
         averages, values = [], []
@@ -104,7 +104,7 @@ class Ema:
         torch._foreach_lerp_(averages, values, 1 - beta)
 
     def load(self, average: Mapping[str, Tensor], updates: int) -> None:
-        """Goes on from a checkpoint."""
+        """Takes over the average and the number of updates of a checkpoint."""
         for name, value in self.average.items():
             value.copy_(average[name])
         self.updates = updates

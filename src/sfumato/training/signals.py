@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while training: finish the step, save, leave with the signal's exit code."""
+"""SIGTERM and SIGINT while training: finish the step, save, end with the signal's exit code."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from sfumato.errors import SfumatoError
 
 
 class TrainingStopped(SfumatoError):
-    """A signal ended the training, its checkpoint written; `exit_code` is 128 plus the signal's number."""
+    """A signal ended the training after a checkpoint; `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)
@@ -18,9 +18,9 @@ class TrainingStopped(SfumatoError):
 
 
 class StopSignals:
-    """Notes the first SIGTERM or SIGINT; a second one does what it would have done without us.
+    """Notes the first SIGTERM or SIGINT; a second one has its usual effect.
 
-    Outside the main thread Python lets nobody handle signals, and this notes nothing.
+    Python handles signals in the main thread alone: in another thread this notes none.
     """
 
     HANDLED = (signal.SIGTERM, signal.SIGINT)

@@ -1,4 +1,4 @@
-"""What a training changes as it goes, to and from a checkpoint."""
+"""The state of a training, to and from a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ from sfumato.training.presets import Preset
 class TrainingState:
     """Network, optimiser, averages and the number of steps done.
 
-    Training always goes on from the network's own weights, never from their averages.
+    A training goes on from the network's own weights, not from their averages.
     """
 
     def __init__(self, network: Network, preset: Preset, dtype: torch.dtype = torch.float32) -> None:
@@ -30,7 +30,7 @@ class TrainingState:
         self.step = 0
 
     def capture(self, facts: Mapping[str, Any]) -> Checkpoint:
-        """Everything, with facts about the run beside it."""
+        """The state as a checkpoint, with facts about the run."""
         groups = {
             "network": dict(self.network.state_dict()),
             "optimizer": optimizers.flatten(self.optimizer, self.network),
@@ -41,10 +41,10 @@ class TrainingState:
         return Checkpoint(step=self.step, facts={**facts, "ema_updates": self.ema.updates}, groups=groups)
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """The inverse; `path` is for the error.
+        """The inverse of `capture`; the error names `path`.
 
         Raises:
-            SfumatoError: the tensors are not this network's.
+            SfumatoError: the tensors do not fit this network.
         """
         try:
             self.network.load_state_dict(checkpoint.groups["network"])
@@ -58,18 +58,18 @@ class TrainingState:
 
 
 def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> Network:
-    """The network with its first weights, which follow from the seed, or are those of a model.
+    """The network with its first weights, which follow from the seed or are those of a model.
 
     Raises:
-        UsageError: no such network, one that is told nothing where there is something to tell, or a model of
-            another network.
+        UsageError: the network is unknown or not as conditional as the preset, or the model has another one.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         network = build_network(preset.network, dict(preset.network_config))
-    if network.told != preset.conditional:
-        knows = "is told what to draw" if network.told else "is told nothing"
-        raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network {knows}")
+    if network.conditional != preset.conditional:
+        raise UsageError(
+            f"{preset.name}: conditional={preset.conditional}, but its network has {network.conditional}"
+        )
     if start_from is not None:
         if (start_from.network.kind, start_from.network.config()) != (network.kind, network.config()):
             raise UsageError(f"{preset.name} cannot start from {start_from.name}: its network is another")
@@ -78,11 +78,11 @@ def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> N
 
 
 def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint of another training; `epochs` may differ where the learning rate allows it.
+    """Refuses a checkpoint of another training; `epochs` may differ if the learning rate is constant.
 
     Raises:
-        UsageError: the message names what differs.
-        SfumatoError: the checkpoint does not say.
+        UsageError: the trainings differ; the message says in what.
+        SfumatoError: the checkpoint lacks these facts.
     """
     try:
         before, after = dict(then["preset"]), dict(now["preset"])

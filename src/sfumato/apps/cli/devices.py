@@ -63,7 +63,7 @@ def placement(machine: Loading, stated: str = "auto") -> dict[str, Any]:
     Raises:
         UsageError: this machine has no such device, or the device does not compute in the arithmetic.
     """
-    from sfumato.models.runtime.runner import computes_in
+    from sfumato.models.runtime.placement import computes_in
 
     device = find_device(machine.device)
     dtype = find_dtype(stated if machine.dtype == "auto" else machine.dtype, device)

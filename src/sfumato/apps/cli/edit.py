@@ -131,10 +131,9 @@ def upscale(
     """Make a picture larger, by a stage of a cascade or another upscaling model."""
 
     def build(model: Model, inputs: Inputs) -> Edit:
-        from sfumato.models.pretrained.upscaling import upscaler
         from sfumato.techniques import upscale
 
-        upscaler(model)  # refuses one that is no upscaler before the picture is read
+        model.upscaling()  # refuses one that is no upscaler before the picture is read
         return upscale(inputs.small(picture), prompt)
 
     make("upscale", sampling, output, machine, build, low_t=noise)

@@ -38,7 +38,9 @@ def encode(
     check_destination(out, (".safetensors",))
     texts = read_prompts(prompts)
     loaded = load_on(model, Loading(device=device.device, offline=fetching.offline))
-    typer.echo(loaded.write_embeddings(out, texts))
+    from sfumato.models.pretrained.prompts import encoded_prompts
+
+    typer.echo(encoded_prompts(loaded).write(out, texts))
     note(f"{len(texts)} prompts, encoded in float32")
 
 

@@ -66,12 +66,14 @@ def evaluate(
 
     with progress_bar("evaluate") as bar:
         if model.shape[0] == 3:
-            found = emoji.evaluate(drawing(emoji.sampled), count=count or EMOJI, seed=seed)
+            found = emoji.evaluate(drawing(emoji.draw_function), count=count or EMOJI, seed=seed)
             bar.hide()
             print_emoji(model.name, found)
         else:
-            asked = bool(model.class_names)
-            report = digits.evaluate(drawing(digits.sampled), count=count or DIGITS, seed=seed, asked=asked)
+            conditional = bool(model.class_names)
+            report = digits.evaluate(
+                drawing(digits.draw_function), count=count or DIGITS, seed=seed, conditional=conditional
+            )
             bar.hide()
             print_digits(model.name, report)
 

@@ -44,11 +44,11 @@ class Inputs:
         return self._recorded(path, None)
 
     def _recorded(self, path: Path, size: tuple[int, int] | None) -> Tensor:
-        from sfumato.core.content import Content
+        from sfumato.core.hashed import HashedTensor
         from sfumato.recipe import InputFile
 
         x = _picture(path, size, self.channels)
-        self.files[Content(x).sha256] = InputFile(file=str(path))
+        self.files[HashedTensor(x).sha256] = InputFile(file=str(path))
         return x
 
     def mask(self, path: Path, convention: Convention, *, of: Path) -> Mask:
@@ -102,13 +102,13 @@ def _find(recipe: Recipe, sha256: str, file: InputFile, channels: int, places: I
 def _read_again(
     path: Path, file: InputFile, size: tuple[int, int] | None, channels: int
 ) -> tuple[str, Tensor]:
-    from sfumato.core.content import Content
+    from sfumato.core.hashed import HashedTensor
     from sfumato.pictures import picture_size
 
     if file.kind == "mask" and size is not None:
         mask = _mask(path, file.convention, picture_size(path), size)
         return mask.sha256, mask.tensor
-    content = Content(_picture(path, size, channels))
+    content = HashedTensor(_picture(path, size, channels))
     return content.sha256, content.tensor
 
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
     from sfumato.core.expression import Expression
-    from sfumato.core.notation import Inputs as Given
     from sfumato.core.sampler import Step
-    from sfumato.models.cascade import Cascade, StageSettings
+    from sfumato.core.writing import Inputs as Given
+    from sfumato.models.cascade import Stages, StageSettings
     from sfumato.models.model import Model
     from sfumato.recipe import Recipe
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
     from sfumato.techniques import Edit
 
     # Builds what is sampled once the model is loaded; reads pictures through the inputs.
@@ -55,10 +55,9 @@ def make(
     outputs = check_outputs(command, output, sampling.recipe_out)
     options = solver_options(sampling.solver_option)
     model = load_sampled(sampling, machine)
-    from sfumato.models.cascade import first_of
     from sfumato.sampling import make_recipe
 
-    first = first_of(model)
+    first = model.stages[0]
     inputs = Inputs(first)
     what = build(first, inputs)
     recipe, given = make_recipe(
@@ -84,7 +83,7 @@ def make(
         run_and_pick(recipe, model, given, picker, outputs=outputs, output=output, machine=machine)
 
 
-def load_sampled(sampling: Sampling, machine: Machine) -> Model | Cascade:
+def load_sampled(sampling: Sampling, machine: Machine) -> Stages:
     """The model of the options, with the stages that make its pictures larger."""
     if sampling.upscale is None and not sampling.stage:
         if sampling.stage_steps or sampling.stage_guidance or sampling.stage_noise:
@@ -105,7 +104,7 @@ def stage_settings(sampling: Sampling) -> list[StageSettings]:
 
 def run_recipe(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     given: Given,
     *,
     outputs: OutputFiles,
@@ -141,7 +140,7 @@ def run_recipe(
 
 def run_and_pick(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     given: Given,
     picker: Picker,
     *,
@@ -152,7 +151,7 @@ def run_and_pick(
     """Run a recipe and write the best of its pictures, each with a recipe of its own."""
     import torch
 
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
 
     start = time.monotonic()
     made = torch.cat([pictures.x for pictures in make_parts(recipe, model, given, machine)])
@@ -169,11 +168,9 @@ def run_and_pick(
     note(f"{len(rows)} of {len(made)} pictures, {time.monotonic() - start:.1f} s")
 
 
-def check_animation(recipe: Recipe, model: Model | Cascade) -> None:
+def check_animation(recipe: Recipe, model: Stages) -> None:
     """Raise UsageError where the estimates are no pictures, or pictures of several sizes."""
-    from sfumato.models.cascade import first_of
-
-    first = first_of(model)
+    first = model.stages[0]
     if recipe.stages:
         raise UsageError("--animate shows pictures of one size: leave --upscale out")
     if not first.of_pixels:
@@ -183,7 +180,7 @@ def check_animation(recipe: Recipe, model: Model | Cascade) -> None:
 def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output) -> Path:
     import torch
 
-    from sfumato.sampling import Pictures
+    from sfumato.results import Pictures
 
     return Pictures(torch.cat(parts), recipe).save_grid(
         path, columns=output.columns, enlarge=output.enlarge, metadata=not output.no_metadata
@@ -191,7 +188,7 @@ def _save_sheet(recipe: Recipe, parts: list[Tensor], path: Path, output: Output)
 
 
 def make_parts(
-    recipe: Recipe, model: Model | Cascade, given: Given, machine: Machine, film: Film | None = None
+    recipe: Recipe, model: Stages, given: Given, machine: Machine, film: Film | None = None
 ) -> Iterator[Pictures]:
     """The pictures of a recipe, at most --max-rows at a time."""
     from sfumato.sampling import MAX_ROWS, run

@@ -30,7 +30,7 @@ class OutputFiles:
         Raises:
             UsageError: one of the outputs is an input.
         """
-        from sfumato.sampling import numbered_path
+        from sfumato.results import numbered_path
 
         folder = self.picture.parent.resolve()
         written = {path.resolve() for path in (self.picture, self.animation, self.recipe) if path}

@@ -21,8 +21,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.models.cascade import Cascade
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
     from sfumato.recipe import Recipe
 
 EXAMPLES = {"replay": "sfumato replay generate.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
@@ -113,34 +112,32 @@ def replay(
     _compare(picture, x, metadata, recipes[0].parameters(), out)
 
 
-def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine: Machine) -> Model | Cascade:
+def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine: Machine) -> Stages:
     """The models of a recipe; a note says when their weights are not those of the recipe.
 
     name, stages: names instead of the recipe's.
     """
-    from sfumato.models.cascade import Cascade
-
+    if recipe.custom and not (name is not None and all(part.startswith("model ") for part in recipe.custom)):
+        parts = ", ".join(recipe.custom)
+        raise UsageError(f"the recipe cannot be run: it was made with the user's own Python ({parts})")
     if stages and len(stages) != len(recipe.stages):
         raise UsageError(
             f"--stage is given {len(stages)} times, and the recipe has {len(recipe.stages)} further stages"
         )
     if recipe.stages:
         names = stages or [stage.model for stage in recipe.stages]
-        model: Model | Cascade = load_cascade_on(name or recipe.model, names, machine, stated=recipe.dtype)
+        model: Stages = load_cascade_on(name or recipe.model, names, machine, stated=recipe.dtype)
     else:
         model = load_on(name or recipe.model, machine, stated=recipe.dtype)
-    models = model.models if isinstance(model, Cascade) else [model]
-    for stage, loaded in zip((recipe, *recipe.stages), models, strict=True):
+    for stage, loaded in zip((recipe, *recipe.stages), model.stages, strict=True):
         if stage.weights is not None and loaded.sha256 != stage.weights:
             note(f"the weights of {loaded.name} are not those of the recipe: the picture will differ")
     return model
 
 
-def channels_of(model: Model | Cascade) -> int:
+def channels_of(model: Stages) -> int:
     """The channels of a model's input pictures."""
-    from sfumato.models.cascade import first_of
-
-    return first_of(model).shape[0]
+    return model.stages[0].shape[0]
 
 
 def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
@@ -182,7 +179,7 @@ def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
 
 
 def _remade(
-    recipes: Sequence[Recipe], model: Model | Cascade, machine: Machine, *, beside: Path, folder: Path | None
+    recipes: Sequence[Recipe], model: Stages, machine: Machine, *, beside: Path, folder: Path | None
 ) -> Tensor:
     """All pictures of the recipes, (N, C, H, W)."""
     import torch

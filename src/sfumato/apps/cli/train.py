@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from sfumato.core.expression import Expression
     from sfumato.models.model import Model
-    from sfumato.models.text_to_image import PromptedModel
     from sfumato.training.loop import Progress
 
 EXAMPLES = {
@@ -51,6 +50,13 @@ def train(
     ] = None,
     max_steps: Annotated[int | None, Option(min=1, help="Stop, save and export after this step.")] = None,
     limit: Annotated[int | None, Option(min=1, help="Use only this many pictures, the first ones.")] = None,
+    data_folder: Annotated[
+        Path | None,
+        Option(
+            help="Folder that holds the files of the data set, or gets them; the cache by default.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, Option(min=0, max=2**63 - 1, help="Seed of weights, order and noise.")] = 0,
     sample_at: Annotated[
         list[int] | None,
@@ -93,6 +99,7 @@ def train(
     steps = train(
         preset,
         folder,
+        data_folder=data_folder,
         resume=resume,
         epochs=epochs,
         max_steps=max_steps,
@@ -103,7 +110,9 @@ def train(
         compile=compiled,
         start_from=load(start_from) if start_from is not None else None,
         sample_epochs=chosen,
-        on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, folder, epoch),
+        on_epoch=lambda epoch, model: draw_samples(
+            model, PRESETS[preset].data, folder, epoch, data_folder=data_folder
+        ),
     )
     model = follow(preset, steps)
     if _reports():
@@ -148,21 +157,24 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
                 note(f"step {progress.step}/{progress.steps}, {text}, {progress.seconds_left:.0f} s left")
 
 
-def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
+def draw_samples(
+    model: Model, data: str, folder: Path, epoch: int, *, data_folder: Path | None = None
+) -> None:
     """Write the sheet of an epoch: pictures of the model; of a model of one noise level what it denoises."""
-    from sfumato.models.text_to_image import PromptedModel
+    from sfumato.models.networks.base import Network
+    from sfumato.models.text_to_image import TextConditioner
 
     path = folder / "samples" / f"epoch-{epoch:03d}.png"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SfumatoError(f"cannot write {path}: {error.strerror}") from error
-    if isinstance(model, PromptedModel):
+    if isinstance(model.conditioner, TextConditioner):
         draw_probes(model, path)
-    elif model.network.timed:
+    elif isinstance(model.network, Network) and model.network.timed:
         draw_classes(model, path)
     else:
-        draw_denoised(model, data, path)
+        draw_denoised(model, data, path, data_folder)
 
 
 def draw_classes(model: Model, path: Path) -> None:
@@ -174,7 +186,7 @@ def draw_classes(model: Model, path: Path) -> None:
     save_sheet(drawn_together(model, expressions, count), path)
 
 
-def draw_probes(model: PromptedModel, path: Path) -> None:
+def draw_probes(model: Model, path: Path) -> None:
     """Two rows: the estimate of each prompt of PROBES from pure noise, and a picture of it below.
 
     The estimates show soonest whether the network follows the words.
@@ -197,13 +209,11 @@ def drawn_together(
     """`count` pictures of each prompt, (N, C, H, W), sharing passes; by default each its own seed."""
     import torch
 
-    from sfumato.sampling import make_recipe, run_together
+    from sfumato.sampling import make_run, run_together
 
     seeds = [0 if same_seed else i * count for i in range(len(prompts))]
-    jobs = [
-        make_recipe(model, what, seed=seed, count=count) for what, seed in zip(prompts, seeds, strict=True)
-    ]
-    return torch.cat([pictures.x for pictures in run_together(jobs, model)])
+    runs = [make_run(model, what, seed=seed, count=count) for what, seed in zip(prompts, seeds, strict=True)]
+    return torch.cat([pictures.x for pictures in run_together(runs)])
 
 
 def save_sheet(x: Tensor, path: Path, columns: int = PER_CLASS) -> None:
@@ -213,7 +223,7 @@ def save_sheet(x: Tensor, path: Path, columns: int = PER_CLASS) -> None:
     save_picture(grid(x.clamp(-1, 1), columns, enlarge=ENLARGE), path)
 
 
-def draw_denoised(model: Model, data: str, path: Path) -> None:
+def draw_denoised(model: Model, data: str, path: Path, data_folder: Path | None) -> None:
     """Test pictures clean, noised and denoised in one step, one under the other."""
     import torch
 
@@ -222,7 +232,8 @@ def draw_denoised(model: Model, data: str, path: Path) -> None:
     from sfumato.training.data import to_house_range
     from sfumato.training.datasets import load_dataset
 
-    pictures = to_house_range(load_dataset(data, split="test").pictures[:PER_CLASS])
+    test = load_dataset(data, split="test", cache=data_folder)
+    pictures = to_house_range(test.pictures[:PER_CLASS])
     clean = [picture[None] for picture in pictures]
     noisy = [noised(model.schedule, x, 1.0, seed=i) for i, x in enumerate(clean)]
     denoised = [one_step_denoised(model, x, 1.0, unconditional()) for x in noisy]

@@ -16,7 +16,8 @@ from sfumato.core.expression import as_expression
 from sfumato.evaluation.illusions import pick_best
 from sfumato.evaluation.readers import reader_of
 from sfumato.pictures.files import publish
-from sfumato.sampling import Pictures, make_recipe, run_together
+from sfumato.results import Pictures
+from sfumato.sampling import make_run, run_together
 
 if TYPE_CHECKING:
     from sfumato.apps.report.workspace import Workspace
@@ -69,7 +70,7 @@ def make_sets(work: Workspace, sets: Sequence[PictureSet]) -> list[MadeSet]:
     """Make the pictures of several sets of one model together, and write them, each with its recipe."""
     model: Model = _model(work, sets[0]).value
     jobs = [
-        make_recipe(model, s.what.value, count=s.best_of or s.count, files=work.files, **s.settings())
+        make_run(model, s.what.value, count=s.best_of or s.count, files=work.files, **s.settings())
         for s in sets
     ]
     done = 0
@@ -79,7 +80,7 @@ def make_sets(work: Workspace, sets: Sequence[PictureSet]) -> list[MadeSet]:
         done += 1
         work.on_progress(done, len(jobs) * step.total)
 
-    made = run_together(jobs, model, on_step=on_step)
+    made = run_together(jobs, on_step=on_step)
     return [_saved(work, s, _kept(s, model, pictures)) for s, pictures in zip(sets, made, strict=True)]
 
 

@@ -110,7 +110,7 @@ def _environment() -> Environment:
         "code": code_words,
         "duration": duration,
         "lit": highlighted,
-        "safe_svg": Markup,  # of ours, see diagram.py and curve.py
+        "safe_svg": Markup,  # of ours, see diagram.py and training/loss_curve.py
     }
     environment.globals |= {"scale": scale}
     return environment

@@ -28,7 +28,7 @@ from sfumato.apps.server.schemas import Delivery, Image, Images, JobInfo, Usage
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.server.store import File, Store
 from sfumato.errors import SfumatoError
-from sfumato.sampling import Pictures
+from sfumato.results import Pictures
 from sfumato.serving import Ended, Event, Job, Made, State, Stepped, Worker
 
 log = logging.getLogger("sfumato.server")

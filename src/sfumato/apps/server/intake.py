@@ -15,9 +15,8 @@ from torch import Tensor
 from sfumato.apps.server.errors import ApiError, invalid, refusal
 from sfumato.apps.server.schemas import Edit, Generate, InputPicture, RunRecipe, Variation
 from sfumato.apps.server.settings import Settings
-from sfumato.core.content import Content
-from sfumato.core.expression import Expression, prompt, unconditional
-from sfumato.core.guidance import Clipped, Guided
+from sfumato.core.expression import Clipped, Expression, Guided, prompt, unconditional
+from sfumato.core.hashed import HashedTensor
 from sfumato.core.notation import from_json, to_json
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
@@ -128,7 +127,7 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
     inputs: dict[str, Tensor] = {}
     names: dict[str, str] = {}
     for name, given in body.pictures.items():
-        held = Content(_given(given, size, model, settings))
+        held = HashedTensor(_given(given, size, model, settings))
         inputs[held.sha256], names[name] = held.tensor, held.sha256
     data = _named(data, names)
     if "expression" not in data:
@@ -136,7 +135,7 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
     try:
         e = from_json(data["expression"], inputs)
         if not any(isinstance(node, Guided | Clipped) for node in e.walk()):
-            e = model.defaults.dressed(e)
+            e = model.defaults.with_defaults(e)
         defaults, _ = make_recipe(model, e, size=size)
         own = defaults.plain()
         data["dtype"] = own["dtype"]  # what the networks here are computed in

@@ -20,15 +20,14 @@ from PIL.Image import Image
 from torch import Tensor
 
 from sfumato.core.expression import Expression
-from sfumato.core.filters import Filter
-from sfumato.core.notation import Inputs
-from sfumato.core.views import View
+from sfumato.core.writing import Inputs
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
 from sfumato.pictures import to_image
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import Recipe
-from sfumato.sampling import Pictures, make_recipe
+from sfumato.results import Pictures
+from sfumato.sampling import make_recipe
 from sfumato.serving import Ended, Event, Job, Made, Part, State, Stepped, Worker
 from sfumato.techniques import Edit
 
@@ -94,7 +93,7 @@ class Backend:
         self.worker = worker
         self._folder = tempfile.TemporaryDirectory(prefix="sfumato-studio-")
         self._visitors: OrderedDict[str, Visitor] = OrderedDict()
-        self._inputs: OrderedDict[str, Tensor | View | Filter] = OrderedDict()
+        self._inputs: OrderedDict[str, object] = OrderedDict()
         self._lock = threading.Lock()
 
     def model(self, name: str | None) -> Model:

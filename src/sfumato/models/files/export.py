@@ -6,8 +6,8 @@
     OUT/unet/diffusion_pytorch_model.safetensors          the weights
     OUT/model.json                                        so that sfumato loads the same folder
 
-diffusers has no network of these kinds among its own, so the class is here. It imports no module because a
-folder names it: import this one first, then
+diffusers has no network of these kinds among its own, so the class is here. diffusers imports no module
+because a folder names it: import this one first, then
 
     import sfumato.models.files.export
     pipe = diffusers.DiffusionPipeline.from_pretrained("OUT")
@@ -27,15 +27,20 @@ from torch import Tensor
 
 from sfumato.core.schedule import BetaTable, Flow, Schedule
 from sfumato.errors import UsageError
-from sfumato.models.files.saved import describe
+from sfumato.models.conditioning import LabelConditioner
+from sfumato.models.files.saved import describe, own_network
 from sfumato.models.files.store import publish_folder, write_description
 from sfumato.models.model import Model
+from sfumato.models.networks.base import Network
 from sfumato.models.networks.names import build_network
 from sfumato.models.pretrained.loading import import_library
 from sfumato.models.pretrained.schedulers import PREDICTIONS, SPACINGS, TABLES, VARIANCES
 
 _diffusers: Any = import_library("diffusers")
-ConfigMixin, ModelMixin = _diffusers.ConfigMixin, _diffusers.ModelMixin  # looked for in this module
+ConfigMixin, ModelMixin = (
+    _diffusers.ConfigMixin,
+    _diffusers.ModelMixin,
+)  # diffusers looks for them in this module
 register_to_config: Any = import_library("diffusers.configuration_utils").register_to_config
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -51,7 +56,7 @@ class Answer:
 
 
 class ExportedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc, valid-type]
-    """A network of `networks.NETWORKS` that diffusers' pipelines and schedulers can ask.
+    """A network of `networks.NETWORKS` for diffusers' pipelines and schedulers.
 
     kind, arguments: what it is built from. timesteps, offset: timestep n of the scheduler is the time
     t = (n + offset) / timesteps. The other arguments say what pipelines look for.
@@ -94,22 +99,23 @@ def export(model: Model, folder: Path) -> Path:
     """Publish a model that was trained here as a folder for diffusers, whole or not at all.
 
     Raises:
-        UsageError: diffusers could not ask it, with the reason.
+        UsageError: diffusers could not run it, with the reason.
         SfumatoError: the folder cannot be written.
     """
     scheduler, timesteps, offset = _scheduler(model)
     channels, height, width = model.shape
+    network = own_network(model)
     unet = ExportedUNet(
-        kind=model.network.kind,
-        arguments=model.network.config(),
+        kind=network.kind,
+        arguments=network.config(),
         timesteps=timesteps,
         offset=offset,
         in_channels=channels,
         out_channels=channels,
         sample_size=height if height == width else [height, width],
-        num_class_embeds=model.classes,
+        num_class_embeds=len(model.class_names) or None,
     )
-    unet.network.load_state_dict(model.network.state_dict())
+    unet.network.load_state_dict(network.state_dict())
     index = {
         "_class_name": "DDPMPipeline",
         "_diffusers_version": _diffusers.__version__,
@@ -132,10 +138,12 @@ def export(model: Model, folder: Path) -> Path:
 
 def _scheduler(model: Model) -> tuple[Any, int, int]:
     """The scheduler of diffusers that means a model's schedule; timesteps and offset of ExportedUNet."""
-    if type(model) is not Model or not model.network.timed:
+    network, conditioner = model.network, model.conditioner
+    known = conditioner is None or isinstance(conditioner, LabelConditioner)
+    if not (isinstance(network, Network) and network.timed and known and model.of_pixels):
         raise UsageError(
-            f"{model.name} cannot be exported: diffusers' pipelines ask UNets that are told a timestep, "
-            "and classes at most"
+            f"{model.name} cannot be exported: diffusers' pipelines take UNets of ours with a timestep, and "
+            "with classes at most"
         )
     schedule, defaults = model.schedule, model.defaults
     if isinstance(schedule, Flow) and model.prediction == "flow":

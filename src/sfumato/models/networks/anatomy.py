@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sfumato.models.networks.base import Network
-
 Joint = Literal["", "cat", "+", "x"]
 _JOINTS: dict[str, Joint] = {
     "cat": "cat",
@@ -122,8 +120,8 @@ class _Watch(TorchFunctionMode):
         return merged
 
 
-def anatomy(network: Network, shape: tuple[int, int, int]) -> Anatomy:
-    """One pass of one picture (C, H, W) of zeros through the network, watched."""
+def anatomy(network: nn.Module, shape: tuple[int, int, int]) -> Anatomy:
+    """One pass of one picture (C, H, W) of zeros through a network of x, t and, if it takes one, a label."""
     watch, parts, links = _Watch(), list[Part](), list[Link]()
     parameter = next(network.parameters())
     x = torch.zeros((1, *shape), device=parameter.device)
@@ -163,7 +161,7 @@ def anatomy(network: Network, shape: tuple[int, int, int]) -> Anatomy:
             stack.callback(child.register_forward_hook(after(name), with_kwargs=True).remove)
         stack.enter_context(torch.inference_mode())
         stack.enter_context(watch)
-        out = network(x, t if network.timed else None, label)
+        out = network(x, t, *([label] if getattr(network, "conditional", False) else []))
     links.extend(Link(source, "<out>", joint) for source, joint in watch.of(out).items())
     return Anatomy(
         kind=type(network).__name__,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.networks.base import Network
+from sfumato.models.networks.base import Network, labels_or_none
 
 GROUP = 16  # channels per normalisation group
 HEAD = 32  # channels per attention head
@@ -155,11 +155,11 @@ class ResidualUNet(Network):
         """The arguments that build this network again."""
         return dict(self._config)
 
-    def forward(self, x: Tensor, t: Tensor | None, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None, label: Tensor | None = None) -> Tensor:
         """x (N, C, S, S), t (N,) in [0, 1], label (N,) with -1 = no class -> (N, C, S, S)."""
         if t is None:
-            raise UsageError("the residual UNet is told its time: give it t")
-        e = F.silu(self.time(t) + self.label(label + 1))  # (N, E)
+            raise UsageError("the residual UNet takes a time: give it t")
+        e = F.silu(self.time(t) + self.label(labels_or_none(label, x) + 1))  # (N, E)
         h = self.stem(F.pixel_unshuffle(x, 2))  # (N, W, S/2, S/2)
         for block in self.before:
             h = block(h, e)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.networks.base import Network
+from sfumato.models.networks.base import Network, labels_or_none
 from sfumato.models.runtime.eager import GELU
 
 SIDE = 28  # two halvings and a 7x7 average pool leave exactly one pixel
@@ -85,8 +85,8 @@ class ClassicUNet(Network):
     """The classic UNet.
 
     hidden   D, the channels at full size; 2D at the smallest
-    timed    whether the network is told t; without it there is one fixed noise level and t is not looked at
-    classes  how many classes it knows, or None: labels are not looked at
+    timed    whether the network takes t; without it there is one fixed noise level and t is ignored
+    classes  how many classes it knows, or None: labels are ignored
     """
 
     kind = "classic"
@@ -119,11 +119,11 @@ class ClassicUNet(Network):
         """The arguments that build this network again."""
         return {"hidden": self.hidden, "timed": self.timed, "classes": self.classes}
 
-    def forward(self, x: Tensor, t: Tensor | None, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None, label: Tensor | None = None) -> Tensor:
         """x (N, 1, 28, 28), t (N,) in [0, 1], label (N,) with -1 = no class -> (N, 1, 28, 28)."""
         if x.shape[1:] != (1, SIDE, SIDE):
             raise UsageError(f"the classic UNet takes (N, 1, {SIDE}, {SIDE}), not {tuple(x.shape)}")
-        scale1, scale2, shift1, shift2 = self._condition(t, label)
+        scale1, scale2, shift1, shift2 = self._condition(t, labels_or_none(label, x))
         full = self.stem(x)  # (N, D, 28, 28)
         half = self.down1(full)  # (N, D, 14, 14)
         quarter = self.down2(half)  # (N, 2D, 7, 7)

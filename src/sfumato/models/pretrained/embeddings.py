@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from sfumato.cache import cache_folder
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.pretrained.safety import read_shapes
 
@@ -30,8 +30,8 @@ POOLED = ".pooled"  # ends the name of a pooled embedding in a file
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """What a network is told of texts, float32: of one text, or of n with n as the first dimension.
+class PromptEmbedding:
+    """Texts as a network takes them, float32: of one text, or of n with n as the first dimension.
 
     hidden: (L, D), one vector for each token. pooled: (P,), one for all of it; None where there is none.
     """
@@ -39,18 +39,14 @@ class Encoded:
     hidden: Tensor
     pooled: Tensor | None = None
 
-    def __getitem__(self, i: int) -> Encoded:
+    def __getitem__(self, i: int) -> PromptEmbedding:
         """That of text i, in memory of its own."""
-        return Encoded(self.hidden[i].clone(), None if self.pooled is None else self.pooled[i].clone())
+        return PromptEmbedding(
+            self.hidden[i].clone(), None if self.pooled is None else self.pooled[i].clone()
+        )
 
 
-Encode = Callable[[Sequence[str]], Encoded]  # n texts -> (n, L, D) and (n, P), on the CPU
-
-
-def cache_folder() -> Path:
-    """Where embeddings are kept: $SFUMATO_CACHE, or sfumato in the user's cache folder."""
-    user = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("SFUMATO_CACHE") or Path(user, "sfumato")) / "embeddings"
+Encode = Callable[[Sequence[str]], PromptEmbedding]  # n texts -> (n, L, D) and (n, P), on the CPU
 
 
 class Embeddings:
@@ -74,7 +70,7 @@ class Embeddings:
         self._load, self._key, self._clean = load, key, clean
         self._encoder: str | None = None
         self.width, self.pooled = width, pooled
-        self._known: dict[str, Encoded] = {}
+        self._known: dict[str, PromptEmbedding] = {}
 
     @property
     def key(self) -> str | None:
@@ -106,13 +102,13 @@ class Embeddings:
                 self._known[text] = encoded[i]
                 self._keep(text)
 
-    def rows(self, texts: Sequence[str], device: torch.device) -> Encoded:
+    def rows(self, texts: Sequence[str], device: torch.device) -> PromptEmbedding:
         """The embeddings of N texts, (N, L, D) and (N, P), on the device."""
         self.prepare(texts)
         rows = [self._known[self._clean(text)] for text in texts]
         pooled = [row.pooled for row in rows if row.pooled is not None]
         hidden = torch.stack([row.hidden for row in rows]).to(device)
-        return Encoded(hidden, torch.stack(pooled).to(device) if pooled else None)
+        return PromptEmbedding(hidden, torch.stack(pooled).to(device) if pooled else None)
 
     def borrow(self, other: Embeddings) -> None:
         """Where there is no text encoder here, ask that of another model that takes the same texts."""
@@ -156,7 +152,7 @@ class Embeddings:
         self._known |= found
         return list(found)
 
-    def _check(self, what: str, embedding: Encoded) -> None:
+    def _check(self, what: str, embedding: PromptEmbedding) -> None:
         hidden, pooled = embedding.hidden, embedding.pooled
         if hidden.dim() != 2 or hidden.shape[1] != self.width:
             raise UsageError(
@@ -177,7 +173,8 @@ class Embeddings:
     def _place(self, text: str) -> Path | None:
         if self.key is None:
             return None
-        return cache_folder() / self.key / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+        name = hashlib.sha256(text.encode()).hexdigest()
+        return cache_folder() / "embeddings" / self.key / f"{name}.safetensors"
 
     def _recall(self, text: str) -> bool:
         """Take an embedding from the cache; one that is damaged counts as none."""
@@ -203,7 +200,7 @@ class Embeddings:
             warnings.warn(f"{error}: prompts are encoded anew in every run", stacklevel=2)
 
 
-def _write(path: Path, embeddings: Mapping[str, Encoded], key: str) -> None:
+def _write(path: Path, embeddings: Mapping[str, PromptEmbedding], key: str) -> None:
     """One file of embeddings, there whole or not at all."""
     texts = list(embeddings)
     tensors = {str(i): embeddings[text].hidden.contiguous() for i, text in enumerate(texts)}
@@ -221,7 +218,7 @@ def _write(path: Path, embeddings: Mapping[str, Encoded], key: str) -> None:
         raise SfumatoError(f"cannot write embeddings to {path}: {error}") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Encoded], str]:
+def _read(path: Path) -> tuple[dict[str, PromptEmbedding], str]:
     """The embeddings of a file by their texts, and the key of their encoder."""
     try:
         read_shapes(path)
@@ -233,7 +230,7 @@ def _read(path: Path) -> tuple[dict[str, Encoded], str]:
             found = {}
             for i, text in enumerate(texts):
                 pooled = file.get_tensor(f"{i}{POOLED}").float() if f"{i}{POOLED}" in names else None
-                found[str(text)] = Encoded(file.get_tensor(str(i)).float(), pooled)
+                found[str(text)] = PromptEmbedding(file.get_tensor(str(i)).float(), pooled)
             return found, about["encoder"]
     except UsageError:
         raise

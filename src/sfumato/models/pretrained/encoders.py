@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sfumato.models.pretrained.embeddings import Embeddings, Encode, Encoded
+from sfumato.models.pretrained.embeddings import Embeddings, Encode, PromptEmbedding
 from sfumato.models.pretrained.loading import Folder, check_network, load_network, load_tokenizer
 from sfumato.models.pretrained.safety import weights_digest
 
@@ -34,13 +34,13 @@ def text_embeddings(
         tokenizer = load_tokenizer(folder)
         encoder = load_network(folder, "text_encoder", device=device, dtype=torch.float32)
 
-        def encode(texts: Sequence[str]) -> Encoded:
+        def encode(texts: Sequence[str]) -> PromptEmbedding:
             tokens, mask = _tokens(tokenizer, texts, length(tokenizer))
             with torch.inference_mode():
                 hidden: Tensor = encoder(
                     tokens.to(device), attention_mask=mask.to(device) if masked(encoder) else None
                 )[0]
-            return Encoded(hidden.float().cpu())
+            return PromptEmbedding(hidden.float().cpu())
 
         return encode
 
@@ -50,7 +50,7 @@ def text_embeddings(
 def two_text_embeddings(folder: Folder, *, device: torch.device | str, width: int, pooled: int) -> Embeddings:
     """The embeddings of Stable Diffusion XL: the last hidden states but one of two CLIPs side by side.
 
-    Beside them the second one's pooled projection (Podell et al. 2023, SDXL, sec. 2.1).
+    LowResolution them the second one's pooled projection (Podell et al. 2023, SDXL, sec. 2.1).
     """
     names = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 
@@ -60,14 +60,14 @@ def two_text_embeddings(folder: Folder, *, device: torch.device | str, width: in
             for name, own in names.items()
         ]
 
-        def encode(texts: Sequence[str]) -> Encoded:
+        def encode(texts: Sequence[str]) -> PromptEmbedding:
             hidden: list[Tensor] = []
             for tokenizer, encoder in pairs:
                 tokens, _ = _tokens(tokenizer, texts, int(tokenizer.model_max_length))
                 with torch.inference_mode():
                     answer = encoder(tokens.to(device), output_hidden_states=True)
                 hidden.append(answer.hidden_states[-2].float().cpu())
-            return Encoded(torch.cat(hidden, dim=-1), answer.text_embeds.float().cpu())
+            return PromptEmbedding(torch.cat(hidden, dim=-1), answer.text_embeds.float().cpu())
 
         return encode
 

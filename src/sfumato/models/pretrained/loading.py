@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from torch import nn
 
 from sfumato.errors import ModelUnavailableError, SfumatoError
 from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
-from sfumato.models.runtime.runner import check_dtype
+from sfumato.models.runtime.lazy import Call, LazyNetwork
+from sfumato.models.runtime.placement import Placement
 
 INDEX = "model_index.json"
 
@@ -100,7 +102,6 @@ def load_network(
         ModelUnavailableError: the component, or the library that reads it, is missing.
         SfumatoError: it is of an unknown class, damaged, or not what its configuration says.
     """
-    check_dtype(device, dtype)
     check_network(folder, component)
     place, cls = folder.at(component), _class(folder, component)
     import_library(f"{__package__}.blocks")  # by being imported it adds what runs faster than its class
@@ -116,15 +117,23 @@ def load_network(
     return module
 
 
-def check_network(folder: Folder, component: str) -> None:
-    """Refuse a network that `load_network` could not load, without taking memory for it."""
+def lazy_network(
+    folder: Folder, component: str, placement: Placement, *, call: Call | None = None
+) -> LazyNetwork:
+    """A network of the folder that is loaded when it is first called, and checked now; as `load_network`."""
+    weights = check_network(folder, component)
+    return LazyNetwork(partial(load_network, folder, component), placement, call=call, weights=weights)
+
+
+def check_network(folder: Folder, component: str) -> int:
+    """Refuse a network that `load_network` could not load, without memory for it; how many weights it has."""
     place, cls = folder.at(component), _class(folder, component)
     config = folder.config(component)
     shapes: Shapes = {}
     for file in weight_files(place):
         shapes |= read_shapes(file)
     with one_line(f"{place} cannot be loaded"):
-        _compare(place, _without_memory(cls, config), shapes)
+        return _compare(place, _without_memory(cls, config), shapes)
 
 
 def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
@@ -185,8 +194,8 @@ def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
     return module
 
 
-def _compare(place: Path, network: nn.Module, shapes: Shapes) -> None:
-    """Refuse weights that are not those of the network, before memory is taken for it."""
+def _compare(place: Path, network: nn.Module, shapes: Shapes) -> int:
+    """Refuse weights that are not those of the network, before memory is taken for it; how many there are."""
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     wanted, held = (sum(math.prod(shape) for shape in s.values()) for s in (expected, shapes))
     for name, shape in expected.items():
@@ -197,6 +206,7 @@ def _compare(place: Path, network: nn.Module, shapes: Shapes) -> None:
     tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
     if wanted - tied > held:
         raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
+    return wanted
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any, cast
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import BetaTable, TableKind
 from sfumato.errors import SfumatoError
-from sfumato.models.model import SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.pretrained.safety import read_config
 
 SCHEDULER = "scheduler_config.json"

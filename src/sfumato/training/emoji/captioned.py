@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sfumato.cache import cache_folder
 from sfumato.errors import SfumatoError
 from sfumato.models.files.store import read_folder, write_folder
 from sfumato.models.text.encoder import TextEncoder, load_text_encoder
 from sfumato.models.text.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
-from sfumato.training.download import cache_dir
 from sfumato.training.emoji.captions import DRAWS, Captions
 from sfumato.training.emoji.dataset import EmojiDataset, load_emoji
 
@@ -35,7 +35,7 @@ def captioned_emoji(*, cache: Path | None = None) -> CaptionedDataset:
     data = load_emoji(cache=cache)
     encoder = load_text_encoder()
     texts = captions_of(data)
-    folder = (cache or cache_dir()) / "datasets" / f"emoji-captions-{_key(texts, encoder)[:12]}"
+    folder = (cache or cache_folder()) / "datasets" / f"emoji-captions-{_key(texts, encoder)[:12]}"
     try:
         _, tensors = read_folder(folder)
     except SfumatoError:  # never encoded, or damaged

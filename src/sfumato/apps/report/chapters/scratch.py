@@ -335,7 +335,7 @@ def _measured(preset: Preset) -> tuple[str, str, str]:
 
 def _judged(work: Workspace) -> Iterator[Block]:
     """Measurements of the models that this report trained."""
-    from sfumato.evaluation.digits import evaluate, sampled
+    from sfumato.evaluation.digits import draw_function, evaluate
 
     rows = []
     for name in ("digits-time", "digits-class", MODERN):
@@ -343,13 +343,13 @@ def _judged(work: Workspace) -> Iterator[Block]:
         if trained is None:
             continue
         modern = name == MODERN
-        draw = sampled(
+        draw = draw_function(
             trained.model,
             solver=None if modern else FAST_SOLVER,
             steps=None if modern else FAST_STEPS,
             on_progress=work.on_progress,
         )
-        report = evaluate(draw, count=JUDGED, seed=SEED, asked=bool(trained.model.class_names))
+        report = evaluate(draw, count=JUDGED, seed=SEED, conditional=bool(trained.model.class_names))
         accuracy = "–" if report.accuracy is None else f"{report.accuracy:.2%}"
         rows.append((f"`{name}`", accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.1f}"))
         real = ("real test digits", f"{report.yardstick.accuracy:.2%}", f"{report.yardstick.fid:.2f}", "–")

@@ -21,34 +21,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sfumato.core.content import Content
-from sfumato.core.expression import Expression, Filtered, Known, Seen, Unary
+from sfumato.core.expression import Expression, Filtered, Guided, Known, Seen, Unary
 from sfumato.core.frame import Answers, Frame, Query
-from sfumato.core.guidance import Guided
+from sfumato.core.hashed import HashedTensor
 from sfumato.core.prediction import Estimate
 from sfumato.errors import UsageError
 
-
-class Codec(Protocol):
-    """Between pictures (B, C, H, W) in [-1, 1] and states (B, C', h, w)."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of pictures."""
-
-    @property
-    def state_shape(self) -> tuple[int, int, int]:
-        """(C', h, w) of states."""
-
-    def encode(self, picture: Tensor) -> Tensor:
-        """The states of pictures."""
-
-    def decode(self, state: Tensor) -> Tensor:
-        """The pictures of states."""
+if TYPE_CHECKING:
+    from sfumato.models.codec import Codec
 
 
 @dataclass(frozen=True)
@@ -88,7 +72,7 @@ class InPixels(Unary):
         clean, picture = found  #                                       E(p) (B, C', h, w), p (B, C, H, W)
         alpha, sigma = frame.now.alpha, frame.now.sigma
         noise = replace(frame, x=(frame.x - alpha * clean) / sigma, _seen={})
-        pictures = replace(frame, x=picture, beside=None, _seen={})
+        pictures = replace(frame, x=picture, low_resolution=None, _seen={})
         seen: dict[object, Tensor] = {(): frame.x}  #                   by the chain of views
         for noisy, shown in zip(self.child.queries(noise), self.child.queries(pictures), strict=True):
             chain = noisy.key[-1]  # of the views above the leaf (Ask)
@@ -98,7 +82,7 @@ class InPixels(Unary):
 
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
         blank = frame.x.new_zeros(len(frame.x), *self.codec.shape)
-        picture = self.child.combine(replace(frame, x=blank, beside=None, _seen={}), answers).x0
+        picture = self.child.combine(replace(frame, x=blank, low_resolution=None, _seen={}), answers).x0
         latent = self.codec.encode(picture)
         frame.memory[self] = (latent, picture)
         return Estimate(x0=latent)
@@ -142,5 +126,5 @@ def encoded(e: Expression, codec: Codec) -> Expression:
                 f"a known picture of {picture.shape[-1]} x {picture.shape[-2]} pixels does not fit a run of "
                 f"{codec.shape[2]} x {codec.shape[1]}: resize it"
             )
-        return Known(Content(codec.encode(picture)))
+        return Known(HashedTensor(codec.encode(picture)))
     return e.with_children([encoded(child, codec) for child in e.children])

@@ -1,4 +1,4 @@
-"""What DeepFloyd's licence asks of every picture that leaves: the safety checker and the watermark.
+"""What DeepFloyd's licence asks to do to every picture that leaves: the safety checker and the watermark.
 
 Both are of the folder, and work as diffusers' IFPipeline has them: on 8 bits a value, the checker first. They
 come into memory with the first pictures that leave. What goes from stage to stage stays as it is.
@@ -25,7 +25,7 @@ from sfumato.models.pretrained.loading import (
 CHECKER, EXTRACTOR, WATERMARK = "safety_checker", "feature_extractor", "watermarker"
 
 
-class Release:
+class LicenceFilters:
     """The filters of a folder, checked already when the model is loaded."""
 
     def __init__(self, folder: Folder) -> None:
@@ -72,9 +72,9 @@ class Release:
         return checked
 
 
-def release_of(folder: Folder) -> Release | None:
+def filters_of(folder: Folder) -> LicenceFilters | None:
     """The filters of a folder; None where it has none."""
-    return Release(folder) if {CHECKER, WATERMARK} & set(folder.components) else None
+    return LicenceFilters(folder) if {CHECKER, WATERMARK} & set(folder.components) else None
 
 
 def _eight_bits(shown: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

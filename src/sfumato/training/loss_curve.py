@@ -1,31 +1,40 @@
-"""A loss curve as SVG: the mean of every stretch of steps, and between which values its steps lay."""
+"""The loss curve of a training as SVG: the mean of each stretch of steps, and the range of its steps.
 
-from __future__ import annotations
+The drawing carries its own style. In a page that defines --accent, --soft, --faint or --part-line, it takes
+these colours.
+"""
 
+import html
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from sfumato.training.record import Record
+from sfumato.training.record import Record
 
 WIDE, HIGH = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 38
+STYLE = (
+    ".curve .grid{stroke:var(--faint,#e7dfd2)}"
+    ".curve .epoch{stroke:var(--part-line,#c9a676);stroke-dasharray:3 3}"
+    ".curve .tick{font-size:11px;fill:var(--soft,#6d6459);text-anchor:middle}"
+    ".curve .left,.curve .end{text-anchor:end}"
+    ".curve .band{fill:var(--accent,#96531d);opacity:.16}"
+    ".curve .mean{fill:none;stroke:var(--accent,#96531d);stroke-width:1.8;stroke-linejoin:round}"
+)
 
 
-def draw(record: Record) -> str:
-    """The SVG, loss on a logarithmic axis."""
+def draw_loss_curve(record: Record) -> str:
+    """The SVG document: loss on a logarithmic axis over steps, with marks at the epochs that have sheets."""
     points = record.curve
-    low = min(p.low for p in points if p.low > 0)
-    high = max(p.high for p in points)
-    axis = _Axis(low, high, record.steps)
+    low = min((p.low for p in points if p.low > 0), default=1.0)
+    axis = _Axis(low, max(low, *(p.high for p in points)), record.steps)
     line = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.mean):.1f}" for p in points)
     there = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.high):.1f}" for p in points)
     back = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.low):.1f}" for p in reversed(points))
     fall = f"from {points[0].mean:.3g} to {points[-1].mean:.3g}"
-    label = f"loss of {record.preset} over {record.steps} steps: {fall}"
+    label = html.escape(f"loss of {record.preset} over {record.steps} steps: {fall}")
     return (
-        f'<svg class="curve" viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{label}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="curve" viewBox="0 0 {WIDE} {HIGH}" '
+        f'font-family="sans-serif" role="img" aria-label="{label}"><style>{STYLE}</style>'
         f"{''.join(axis.drawn())}{''.join(_epochs(record, axis))}"
         f'<path class="band" d="M{there}L{back}z"/><path class="mean" d="M{line}"/></svg>'
     )
@@ -77,7 +86,7 @@ def _round_steps(steps: int) -> list[int]:
 
 
 def _epochs(record: Record, axis: _Axis) -> Iterator[str]:
-    """Where the epochs that are shown ended."""
+    """A mark at the end of each epoch that has a sheet."""
     for epoch in record.sheets if record.per_epoch else ():
         x = axis.x(min(record.steps, epoch * (record.per_epoch or 0)))
         yield f'<path class="epoch" d="M{x:.1f} {TOP}V{HIGH - BOTTOM}"/>'

@@ -16,8 +16,8 @@ import torch
 
 from sfumato.apps.report.page import Picture
 from sfumato.apps.report.snippets import Snippet, literal
-from sfumato.core.content import Content
 from sfumato.core.filters import Mask
+from sfumato.core.hashed import HashedTensor
 from sfumato.errors import UsageError
 from sfumato.evaluation.readers import reader_of
 from sfumato.pictures import picture_size, read_mask, read_picture, save_picture
@@ -138,7 +138,7 @@ def write_inputs(subject: Subject, folder: Path) -> dict[str, InputFile]:
         path, name = beside / given.picture, png_name(given.picture)
         x = read_picture(path, size=(height, width), channels=1 if channels == 1 else 3)
         save_picture(x, folder / name)
-        files[Content(x).sha256] = InputFile(file=name)
+        files[HashedTensor(x).sha256] = InputFile(file=name)
     for masked in tour.inpaint:
         name, own = png_name(masked.mask), picture_size(beside / masked.picture)
         region = Mask(read_mask(beside / masked.mask, size=own, resize=(height, width)))

@@ -10,7 +10,7 @@ from typer import Option
 
 from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.options import Loading
+from sfumato.apps.cli.options import Loading, model_option
 from sfumato.apps.cli.report import make_report
 
 EXAMPLES = {"demo": "sfumato demo --out demo"}
@@ -22,12 +22,7 @@ def demo(
     out: Annotated[
         Path, Option("--out", "-o", help="Folder of the page and its pictures; made if it is missing.")
     ] = Path("demo"),
-    model: Annotated[
-        str,
-        Option(
-            "--model", "-m", help="Text-to-image model of the page.", autocompletion=names.complete_models
-        ),
-    ] = "emoji",
+    model: Annotated[str, model_option("Text-to-image model of the page.")] = "emoji",
     digits: Annotated[
         str, Option(help="Digits model that draws.", autocompletion=names.complete_models)
     ] = "digits",

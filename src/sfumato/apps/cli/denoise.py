@@ -11,7 +11,7 @@ from typer import Argument, Option
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.inputs import Inputs
-from sfumato.apps.cli.options import Loading, Output
+from sfumato.apps.cli.options import Loading, Output, model_option
 from sfumato.apps.cli.outputs import check_outputs
 from sfumato.apps.cli.progress import Bar, progress_bar
 
@@ -33,15 +33,7 @@ def denoise(
     prompt: Annotated[
         str | None, Argument(help="What it shows; without it the model is not told.", show_default=False)
     ] = None,
-    model: Annotated[
-        str,
-        Option(
-            "--model",
-            "-m",
-            help="Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub.",
-            autocompletion=names.complete_models,
-        ),
-    ] = "emoji",
+    model: Annotated[str, model_option()] = "emoji",
     at: Annotated[
         list[float] | None,
         Option(

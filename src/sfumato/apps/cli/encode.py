@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.options import Device, Fetching, Loading
+from sfumato.apps.cli.options import Device, Fetching, Loading, model_option
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
@@ -24,13 +23,7 @@ def encode(
     fetching: Fetching,
     prompts: Annotated[Path, Argument(help="Text file with one prompt a line.")],
     model: Annotated[
-        str,
-        Option(
-            "--model",
-            "-m",
-            help="Name, folder or hub id of the model whose text encoder encodes.",
-            autocompletion=names.complete_models,
-        ),
+        str, model_option("Name, folder or hub id of the model whose text encoder encodes.")
     ] = "deepfloyd",
     out: Annotated[Path, Option("--out", "-o", help="File to write, .safetensors.")] = Path(
         "prompts.safetensors"

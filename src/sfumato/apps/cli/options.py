@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -14,21 +14,19 @@ from sfumato.apps.cli import checks, names
 _sampling, _larger, _output, _machine = (
     partial(Option, rich_help_panel=panel) for panel in ("Sampling", "Larger pictures", "Output", "Machine")
 )
+MODEL_HELP = "Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub."
+
+
+def model_option(help: str = MODEL_HELP, **settings: Any) -> Any:
+    """The option --model."""
+    return Option("--model", "-m", help=help, autocompletion=names.complete_models, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
     """A model and how it is sampled; None is the model's default."""
 
-    model: Annotated[
-        str,
-        _sampling(
-            "--model",
-            "-m",
-            help="Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub.",
-            autocompletion=names.complete_models,
-        ),
-    ] = "emoji"
+    model: Annotated[str, model_option(rich_help_panel="Sampling")] = "emoji"
     steps: Annotated[
         int | None,
         _sampling(min=1, max=names.MAX_STEPS, help="Denoising steps; the model's default if it is left out."),

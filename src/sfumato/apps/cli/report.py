@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.options import Loading
+from sfumato.apps.cli.options import Loading, model_option
 from sfumato.apps.cli.progress import note, progress_bar
 from sfumato.errors import SfumatoError, UsageError
 
@@ -32,12 +31,9 @@ def report(
     machine: Loading,
     model: Annotated[
         str | None,
-        Option(
-            "--model",
-            "-m",
-            help="Model of Part A: a name (see `sfumato models`), a folder, or owner/name on the hub. "
+        model_option(
+            "Model of Part A: a name (see `sfumato models`), a folder, or owner/name on the hub. "
             "Default: emoji where it ships, else digits.",
-            autocompletion=names.complete_models,
             show_default=False,
         ),
     ] = None,

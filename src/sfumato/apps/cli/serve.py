@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on, placement
-from sfumato.apps.cli.options import Loading
+from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
@@ -70,11 +69,8 @@ SHIPPED = ["emoji", "digits"]
 
 _Models = Annotated[
     list[str] | None,
-    Option(
-        "--model",
-        "-m",
-        help="Model to serve, by name, folder or hub id; repeatable, the first is the default.",
-        autocompletion=names.complete_models,
+    model_option(
+        "Model to serve, by name, folder or hub id; repeatable, the first is the default.",
         show_default=" and ".join(SHIPPED),
     ),
 ]

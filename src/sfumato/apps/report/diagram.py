@@ -1,6 +1,7 @@
-"""A network as a U: its parts from left to right as they are called, sizes from top to bottom.
+"""A network as a U: its parts from left to right in call order, large sizes above small ones.
 
-The drawing knows nothing of any network: models/anatomy.py sees what there is. Colours are the page's.
+models/networks/anatomy.py finds the parts; the drawing knows nothing of a particular network. The page's style
+sheet holds the colours.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Box:
-    """Where a part stands: its top left corner."""
+    """A part and its top left corner."""
 
     part: Part
     x: float
@@ -29,7 +30,7 @@ class Box:
 
     @property
     def middle(self) -> float:
-        """Half way across."""
+        """The x of its middle."""
         return self.x + WIDE / 2
 
 
@@ -65,7 +66,7 @@ class _Drawing:
         self.last = stream[-1]
 
     def _beside(self, parts: list[Part]) -> dict[str, Box]:
-        """What tells the time and the class, under what it tells them to, side by side."""
+        """The parts that give vectors (time, class), side by side under the parts that take them."""
         taken: list[float] = []
         boxes = {}
         for part in parts:
@@ -85,7 +86,7 @@ class _Drawing:
         return (link for link in self.network.links if link.source == name)
 
     def svg(self) -> str:
-        """All of it."""
+        """The whole drawing."""
         w, h = self.width, self.height
         body = [*self._links(), *self._ends(), *map(self._box, self.boxes.values())]
         label = f"{self.network.kind}: {', '.join(part.name for part in self.network.parts)}"
@@ -159,7 +160,7 @@ class _Drawing:
         return 0 < target.x - source.x <= ACROSS + 1
 
     def _above(self, source: Box, target: Box, link: Link, rank: int) -> str:
-        """A skip along one row: over the boxes."""
+        """A skip along one row, above the boxes."""
         y = source.y - 12 - 9 * rank
         path = _rounded(
             [(source.middle, source.y), (source.middle, y), (target.middle, y), (target.middle, target.y)]
@@ -203,7 +204,7 @@ def _end(x: float, y: float, name: str, size: str) -> str:
 
 
 def _bent(source: Box, target: Box) -> str:
-    """The stream, from one box to the next."""
+    """The link from one box to the next."""
     x0, y0 = source.x + WIDE, source.y + HIGH / 2
     x1, y1 = target.x, target.y + HIGH / 2
     if y0 == y1:
@@ -231,7 +232,7 @@ def _head(x: float, y: float, kind: str, *, up: bool) -> str:
 
 
 def _rounded(points: list[Point]) -> str:
-    """A path of straight pieces with round corners."""
+    """A path of straight lines with round corners."""
     (x0, y0), *rest = points
     out = [f"M{x0:g} {y0:g}"]
     before = (x0, y0)
@@ -243,7 +244,7 @@ def _rounded(points: list[Point]) -> str:
 
 
 def _short_of(corner: Point, other: Point) -> Point:
-    """The point ROUND before a corner, at most half way."""
+    """The point ROUND pixels before a corner, at most half way to the other end."""
     dx, dy = other[0] - corner[0], other[1] - corner[1]
     length = max(abs(dx), abs(dy)) or 1
     step = min(ROUND, length / 2) / length

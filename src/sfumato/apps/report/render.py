@@ -42,8 +42,8 @@ def render(contents: Contents, sections: Mapping[str, Section], about: About) ->
         .get_template("page.html")
         .render(
             parts=[
-                (letter, *words, [c for c in chapters if c.part == letter])
-                for letter, words in contents.parts.items()
+                (letter, part["title"], part["text"], [c for c in chapters if c.part == letter])
+                for letter, part in contents.parts.items()
             ],
             chapters=chapters,
             sections=sections,

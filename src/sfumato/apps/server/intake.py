@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,12 +186,19 @@ def _files(files: Mapping[str, Sequence[bytes]], *names: str) -> tuple[Sequence[
     return files.get("image", ()), files.get("mask", ())
 
 
+@contextmanager
+def _refused(param: str) -> Iterator[None]:
+    """UsageError becomes the refusal of this field."""
+    try:
+        yield
+    except UsageError as error:
+        raise refusal(error, param) from None
+
+
 def _checked(data: bytes, role: str, settings: Settings) -> tuple[int, int]:
     """(H, W) of an uploaded picture whose pixels are few enough to decode."""
-    try:
+    with _refused(role):
         height, width = picture_size(data)
-    except UsageError as error:
-        raise refusal(error, role) from None
     if height * width > settings.upload_pixels:
         raise invalid(role, f"the picture has more than {settings.upload_pixels:,} pixels: make it smaller")
     return height, width
@@ -200,20 +208,16 @@ def _picture(data: bytes, model: Model, settings: Settings, size: tuple[int, int
     """An uploaded picture, (1, C, H, W), cropped and resized to the model's size."""
     _checked(data, "image", settings)
     channels, height, width = model.shape
-    try:
+    with _refused("image"):
         return read_picture(data, size=size or (height, width), channels=1 if channels == 1 else 3)
-    except UsageError as error:
-        raise refusal(error, "image") from None
 
 
 def _mask(data: bytes, picture: bytes, model: Model, settings: Settings) -> Tensor:
     """An uploaded mask, (1, 1, H, W): transparent is edited, as the API has it."""
     _checked(data, "mask", settings)
     size = _checked(picture, "image", settings)
-    try:
+    with _refused("mask"):
         return read_mask(data, convention="alpha", size=size, resize=(model.shape[1], model.shape[2]))
-    except UsageError as error:
-        raise refusal(error, "mask") from None
 
 
 def _given(given: InputPicture, size: tuple[int, int], model: Model, settings: Settings) -> Tensor:
@@ -224,10 +228,8 @@ def _given(given: InputPicture, size: tuple[int, int], model: Model, settings: S
     if given.kind == "picture":
         return _picture(data, model, settings, size)
     own = _checked(data, "mask", settings)
-    try:
+    with _refused("mask"):
         return read_mask(data, convention=given.convention, size=own, resize=size)
-    except UsageError as error:
-        raise refusal(error, "mask") from None
 
 
 def _canvas(size: Any, settings: Settings) -> tuple[int, int]:

@@ -34,6 +34,10 @@ LIGHT: dict[str, Any] = {
     "concurrency_limit": None,
     "api_visibility": "private",
 }
+# Of galleries without a label whose pictures keep their shape, and of pictures that a visitor only looks at.
+GALLERY: dict[str, Any] = {"show_label": False, "height": "auto", "object_fit": "contain", "format": "png"}
+PICKER: dict[str, Any] = {**GALLERY, "allow_preview": False, "interactive": False, "buttons": []}
+STILL: dict[str, Any] = {"interactive": False, "format": "png", "elem_classes": "pixels", "buttons": []}
 
 T = TypeVar("T")
 
@@ -119,14 +123,11 @@ def result_panel(name: str, action: str, *, columns: int = 4) -> ResultPanel:
         label="Pictures",
         columns=columns,
         visible=False,
-        show_label=False,
-        object_fit="contain",
-        height="auto",
-        format="png",
         elem_id=f"{name}-gallery",
         elem_classes="pixels",
         interactive=False,
         buttons=["download", "fullscreen"],
+        **GALLERY,
     )
     return ResultPanel(go, stop, status, gallery)
 

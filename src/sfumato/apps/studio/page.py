@@ -15,7 +15,7 @@ from gradio import processing_utils
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.studio import tabs
 from sfumato.apps.studio.backend import Backend, SamplingSettings
-from sfumato.apps.studio.components import LIGHT, Wiring, make_controls, quick, result_panel
+from sfumato.apps.studio.components import LIGHT, PICKER, Wiring, make_controls, quick, result_panel
 from sfumato.apps.studio.images import blank_pad
 from sfumato.apps.studio.theme import CSS, FRAME, theme
 from sfumato.errors import UsageError
@@ -58,19 +58,7 @@ def build(backend: Backend) -> gr.Blocks:
     with gr.Blocks(title="sfumato", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML("<h1>sfumato</h1><p>Pictures out of noise, several meanings at a time.</p>", elem_id="head")
         controls = make_controls(backend)
-        history = gr.Gallery(
-            show_label=False,
-            columns=10,
-            height="auto",
-            object_fit="contain",
-            allow_preview=False,
-            interactive=False,
-            format="png",
-            elem_id="history",
-            elem_classes="pixels",
-            buttons=[],
-            render=False,
-        )
+        history = gr.Gallery(columns=10, elem_id="history", elem_classes="pixels", render=False, **PICKER)
         wiring = Wiring(backend, controls, history)
         with gr.Tabs():
             with gr.Tab("Generate", id="generate"):

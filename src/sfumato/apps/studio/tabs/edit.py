@@ -9,12 +9,24 @@ import gradio as gr
 from PIL import Image
 
 from sfumato.apps.studio.backend import Backend, SamplingSettings, shown
-from sfumato.apps.studio.components import LIGHT, Wiring, example, expression_of, quick, result_panel
+from sfumato.apps.studio.components import LIGHT, STILL, Wiring, example, expression_of, quick, result_panel
 from sfumato.apps.studio.images import PAD, drawing, masked
 from sfumato.core.filters import Mask
 from sfumato.errors import UsageError
 from sfumato.serving import Part
 from sfumato.techniques import inpaint, translate
+
+# Of drawing pads
+EDITOR: dict[str, Any] = {
+    "type": "pil",
+    "image_mode": "RGBA",
+    "format": "png",
+    "canvas_size": (PAD, PAD),
+    "height": 460,
+    "sources": ["upload", "clipboard"],
+    "transforms": [],
+    "layers": False,
+}
 
 
 def edit(backend: Backend, wiring: Wiring) -> list[tuple[gr.ImageEditor, bool]]:
@@ -33,21 +45,14 @@ def _doodle(backend: Backend, wiring: Wiring) -> gr.ImageEditor:
         with gr.Column(min_width=340):
             pad = gr.ImageEditor(
                 label="Draw, or upload a picture",
-                type="pil",
-                image_mode="RGBA",
-                format="png",
-                canvas_size=(PAD, PAD),
                 fixed_canvas=True,
-                height=460,
-                sources=["upload", "clipboard"],
-                transforms=[],
-                layers=False,
                 brush=gr.Brush(
                     default_size=22,
                     colors=["#ffffff", "#111827", "#dc2626", "#f59e0b", "#16a34a", "#2563eb", "#78350f"],
                     default_color="#ffffff" if example(names, "d", "w") == "d" else "#dc2626",
                 ),
                 elem_id="doodle-pad",
+                **EDITOR,
             )
         with gr.Column(min_width=280):
             text = gr.Textbox(
@@ -71,16 +76,9 @@ def _inpaint(backend: Backend, wiring: Wiring) -> gr.ImageEditor:
         with gr.Column(min_width=340):
             pad = gr.ImageEditor(
                 label="Paint over what is to be made anew",
-                type="pil",
-                image_mode="RGBA",
-                format="png",
-                canvas_size=(PAD, PAD),
-                height=460,
-                sources=["upload", "clipboard"],
-                transforms=[],
-                layers=False,
                 brush=gr.Brush(default_size=40, colors=["#e11d48"], color_mode="fixed"),
                 elem_id="inpaint-pad",
+                **EDITOR,
             )
             take = gr.Button("Take the latest picture", elem_id="inpaint-take")
         with gr.Column(min_width=280):
@@ -103,13 +101,10 @@ def _inpaint(backend: Backend, wiring: Wiring) -> gr.ImageEditor:
             panel = result_panel("inpaint", "Inpaint", columns=2)
             seen = gr.Image(
                 label="The mask as it was understood",
-                interactive=False,
                 height=180,
                 visible=False,
-                format="png",
                 elem_id="inpaint-mask",
-                elem_classes="pixels",
-                buttons=[],
+                **STILL,
             )
 
     def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:

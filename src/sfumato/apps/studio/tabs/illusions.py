@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from sfumato.apps.studio.backend import Backend, SamplingSettings, Update, shown
-from sfumato.apps.studio.components import LIGHT, Wiring, example, quick, result_panel
+from sfumato.apps.studio.components import LIGHT, PICKER, STILL, Wiring, example, quick, result_panel
 from sfumato.apps.studio.images import PAD
 from sfumato.core.views import VIEWS, make_view
 from sfumato.errors import UsageError
@@ -37,37 +37,16 @@ def illusions(backend: Backend, wiring: Wiring) -> None:
 def _anagrams(backend: Backend, wiring: Wiring) -> None:
     names = backend.worker.names
     with gr.Row():
-        first = gr.Textbox(
-            example(names, "6", "a pig face"),
-            label="Upright",
-            elem_id="anagram-first",
-            min_width=160,
-            max_lines=2,
-        )
-        second = gr.Textbox(
-            example(names, "9", "a strawberry"),
-            label="Through the view",
-            elem_id="anagram-second",
-            min_width=160,
-            max_lines=2,
-        )
-        third = gr.Textbox("", label="Through a second view (optional)", min_width=160, max_lines=2)
+        narrow: dict[str, Any] = {"min_width": 160, "max_lines": 2}
+        one, two = example(names, ("6", "9"), ("a pig face", "a strawberry"))
+        first = gr.Textbox(one, label="Upright", elem_id="anagram-first", **narrow)
+        second = gr.Textbox(two, label="Through the view", elem_id="anagram-second", **narrow)
+        third = gr.Textbox("", label="Through a second view (optional)", **narrow)
     with gr.Row():
         view = gr.Dropdown(PICKED, value="rotate_180", label="View", elem_id="anagram-view", min_width=160)
         other = gr.Dropdown(PICKED, value="flip", label="Second view", min_width=160)
     with gr.Accordion("What the views do: pick one", open=True):
-        picker = gr.Gallery(
-            value=_demonstrations(),
-            show_label=False,
-            columns=6,
-            height="auto",
-            object_fit="contain",
-            allow_preview=False,
-            interactive=False,
-            format="png",
-            elem_id="anagram-picker",
-            buttons=[],
-        )
+        picker = gr.Gallery(value=_demonstrations(), columns=6, elem_id="anagram-picker", **PICKER)
     panel = result_panel("anagram", "Make anagrams")
     group, turn, result = _slider("anagram", "Turn it", 0, 1)
 
@@ -171,15 +150,7 @@ def _hybrids(backend: Backend, wiring: Wiring) -> None:
 def _slider(name: str, label: str, low: float, high: float) -> tuple[gr.Group, gr.Slider, gr.Image]:
     with gr.Group(visible=False) as group:
         slider = gr.Slider(low, high, value=low, step=0.01, label=label, elem_id=f"{name}-slider", buttons=[])
-        result = gr.Image(
-            label="Move the slider",
-            interactive=False,
-            height=340,
-            format="png",
-            elem_id=f"{name}-result",
-            elem_classes="pixels",
-            buttons=[],
-        )
+        result = gr.Image(label="Move the slider", height=340, elem_id=f"{name}-result", **STILL)
     return group, slider, result
 
 

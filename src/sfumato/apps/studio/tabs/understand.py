@@ -10,22 +10,15 @@ import gradio as gr
 from torch import Tensor
 
 from sfumato.apps.studio.backend import Backend, SamplingSettings, Update, shown
-from sfumato.apps.studio.components import LIGHT, Wiring, example, expression_of, quick, result_panel
+from sfumato.apps.studio.components import LIGHT, STILL, Wiring, example, expression_of, quick, result_panel
 from sfumato.apps.studio.images import read_image
 from sfumato.core.expression import prompt
 from sfumato.errors import UsageError
-from sfumato.serving import Part
+from sfumato.serving import Part, Stepped
 from sfumato.techniques import translate
 
 SWEEP = (1.0, 1.5, 3.0, 6.0, 12.0)  # guidance scales
-_PAIR: dict[str, Any] = {
-    "interactive": False,
-    "height": 300,
-    "format": "png",
-    "elem_classes": "pixels",
-    "buttons": [],
-    "min_width": 140,
-}
+_PAIR: dict[str, Any] = {**STILL, "height": 300, "min_width": 140}
 
 
 def understand(backend: Backend, wiring: Wiring) -> None:
@@ -74,22 +67,18 @@ def understand(backend: Backend, wiring: Wiring) -> None:
 
     def four(update: Update) -> list[tuple[Any, str]]:
         first, entry = update.steps[0], update.made[0]
-        assert first.x is not None
-        assert first.x0 is not None
+        noisy, estimate = _pair(first)
         return [
             (shown(backend.start_of(entry.recipe)), "the picture"),
-            (shown(first.x), f"noised, t = {first.t:.2f}"),
-            (shown(first.x0), "in one step"),
+            (noisy, f"noised, t = {first.t:.2f}"),
+            (estimate, "in one step"),
             (str(entry.path), f"in {len(update.steps)} steps"),
         ]
 
     def done(update: Update, request: gr.Request) -> Sequence[Any]:
         steps = backend.visitor(request.session_hash).steps = list(update.steps)
-        first = steps[0]
-        assert first.x is not None
-        assert first.x0 is not None
         slider = gr.update(maximum=len(steps), value=1)
-        return [gr.update(visible=True), slider, shown(first.x), shown(first.x0)]
+        return [gr.update(visible=True), slider, *_pair(steps[0])]
 
     wiring.make(
         [panel.go.click],
@@ -119,7 +108,13 @@ def understand(backend: Backend, wiring: Wiring) -> None:
         steps = backend.visitor(request.session_hash).steps
         if not 1 <= index <= len(steps):
             return gr.skip(), gr.skip()
-        seen = steps[int(index) - 1]
-        return shown(seen.x), shown(seen.x0)  # type: ignore[arg-type]
+        return _pair(steps[int(index) - 1])
 
     gr.on([step.input, step.change], look, step, [state, estimate], trigger_mode="always_last", **LIGHT)
+
+
+def _pair(step: Stepped) -> tuple[Any, Any]:
+    """The state and the estimate of a step, for the page."""
+    assert step.x is not None
+    assert step.x0 is not None
+    return shown(step.x), shown(step.x0)

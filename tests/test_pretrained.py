@@ -119,7 +119,7 @@ def test_a_class_conditional_unet(tmp_path: Path, differences: dict[str, float])
         sf.sample(model, sf.label(3), seed=SEED, steps=10).x,
         x.clamp(-1, 1),
     )
-    with pytest.raises(UsageError, match="ask for a class, guidance 1"):
+    with pytest.raises(UsageError, match="classes alone"):
         sf.sample(model, sf.unconditional(), seed=SEED, steps=2)
 
 

@@ -1,0 +1,233 @@
+"""The pictures of all accepted jobs, from submission to their end: all that several threads share.
+
+A job is new until its recipes are checked. Then its pictures wait; the next one is begun and waits for room;
+admitted pictures are in flight. One lock guards all of this. Every method takes the lock, returns copies, and
+calls no code of a user while it holds the lock. So all methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from sfumato.errors import SfumatoError
+from sfumato.serving.jobs import Job
+from sfumato.serving.limits import Limits, LoadingError, QueueFullError, StoppingError
+
+OLD_SHARE = 0.9  # of the running mean of a row's time, the share of earlier turns
+
+
+@dataclass(eq=False)
+class Picture:
+    """One picture of a job. rows: of the networks in its next step, as far as known."""
+
+    job: Job
+    index: int  # in the job
+    model: str
+    rows: int = 1
+    begun: bool = False  # its sampler exists
+
+
+class Queue:
+    """Accepts jobs within the limits and serves the clients in turn, one picture at a time."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Nothing is accepted before `open`."""
+        self._limits = limits
+        self._changed = threading.Condition()  # its lock guards what follows
+        self._refusal: Callable[[], SfumatoError] | None = lambda: LoadingError("the models are being loaded")
+        self._stop_at: float | None = None
+        # Dictionaries without values are sets in order.
+        self._jobs: dict[Job, list[Picture]] = {}  # all that have not ended
+        self._new: dict[Job, None] = {}
+        self._cancelled: list[Job] = []
+        self._waiting: dict[str, dict[Picture, None]] = {}  # by client; the first client is the next one
+        self._next: Picture | None = None
+        self._in_flight: dict[Picture, None] = {}
+        self._queued: Counter[str] = Counter()  # pictures that are not in flight, by client
+        self._row_seconds: dict[str, float] = {}  # by model
+
+    # ------------------------------------------------------------------------------ open and closed
+
+    def open(self) -> None:
+        """Accept jobs, unless `stop` came first."""
+        with self._changed:
+            if self._stop_at is None:
+                self._refusal = None
+
+    def refuse(self, refusal: Callable[[], SfumatoError]) -> None:
+        """Accept no job: `submit` raises what `refusal` makes."""
+        with self._changed:
+            self._refusal = refusal
+
+    def stop(self, drain: float) -> None:
+        """Accept no job, and be finished as soon as no job is left, at most `drain` seconds from now."""
+        with self._changed:
+            if self._stop_at is None:
+                self._stop_at = time.monotonic() + drain
+            self._refusal = lambda: StoppingError("the server is stopping")
+            self._changed.notify_all()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs are accepted, room permitting."""
+        with self._changed:
+            return self._refusal is None
+
+    @property
+    def finished(self) -> bool:
+        """Whether `stop` was called and there is nothing left to do, or no time left to do it."""
+        with self._changed:
+            return self._stop_at is not None and (not self._jobs or time.monotonic() >= self._stop_at)
+
+    # ------------------------------------------------------------------------------ jobs
+
+    def submit(self, job: Job) -> None:
+        """Accept a job; raises QueueFullError where its pictures do not fit, or why no job is accepted."""
+        pictures = [Picture(job, i, recipe.model) for i, (recipe, _) in enumerate(job.recipes)]
+        with self._changed:
+            if self._refusal is not None:
+                raise self._refusal()
+            total, own = self._queued.total() + len(job), self._queued[job.client] + len(job)
+            if total > self._limits.queue or own > self._limits.queue_per_client:
+                waiting = [picture for queue in self._waiting.values() for picture in queue]
+                half = self._seconds_of(waiting, self._row_seconds) / 2
+                raise QueueFullError(max(1.0, half))
+            self._jobs[job] = pictures
+            self._new[job] = None
+            self._queued[job.client] += len(job)
+            self._changed.notify_all()
+
+    def cancel(self, job: Job) -> None:
+        """Have the worker end a job; nothing happens to a job that has ended."""
+        with self._changed:
+            if job in self._jobs:
+                self._cancelled.append(job)
+                self._changed.notify_all()
+
+    def jobs(self) -> list[Job]:
+        """The jobs that have not ended."""
+        with self._changed:
+            return list(self._jobs)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a job, at most so long; whether there is one."""
+        with self._changed:
+            return bool(self._jobs) or (self._changed.wait(seconds) and bool(self._jobs))
+
+    def take_cancelled(self) -> list[Job]:
+        """The jobs that were cancelled since the last call."""
+        with self._changed:
+            cancelled, self._cancelled = self._cancelled, []
+            return cancelled
+
+    def take_new(self) -> list[Picture]:
+        """The pictures of the oldest new job, which wait from now on; none without a new job."""
+        with self._changed:
+            if not self._new:
+                return []
+            job = next(iter(self._new))
+            del self._new[job]
+            self._waiting.setdefault(job.client, {}).update(dict.fromkeys(self._jobs[job]))
+            return list(self._jobs[job])
+
+    # ------------------------------------------------------------------------------ pictures
+
+    def next(self) -> Picture | None:
+        """The picture to be admitted next, the same one until it is admitted or removed; None without one."""
+        with self._changed:
+            if self._next is None and self._waiting:
+                client, queue = next(iter(self._waiting.items()))
+                self._next = next(iter(queue))
+                del queue[self._next], self._waiting[client]
+                if queue:
+                    self._waiting[client] = queue  # behind the other clients
+            return self._next
+
+    def admit(self, picture: Picture) -> None:
+        """Put the next picture in flight."""
+        with self._changed:
+            self._remove(picture)
+            self._in_flight[picture] = None
+
+    def in_flight(self, model: str | None = None) -> list[Picture]:
+        """The admitted pictures of a model, or of all models."""
+        with self._changed:
+            return [picture for picture in self._in_flight if model is None or picture.model == model]
+
+    def remove(self, picture: Picture) -> None:
+        """Remove one picture from wherever it is; nothing happens where it is not here any more."""
+        with self._changed:
+            left = self._jobs.get(picture.job, [])
+            if picture in left:
+                left.remove(picture)
+                self._remove(picture)
+
+    def remove_job(self, job: Job) -> list[Picture]:
+        """Remove a job with those of its pictures that are left, and return these."""
+        with self._changed:
+            self._new.pop(job, None)
+            left = self._jobs.pop(job, [])
+            for picture in left:
+                self._remove(picture)
+            return left
+
+    def _remove(self, picture: Picture) -> None:
+        client = picture.job.client
+        if picture in self._in_flight:
+            del self._in_flight[picture]
+            return
+        self._queued[client] -= 1
+        if not self._queued[client]:
+            del self._queued[client]
+        if picture is self._next:
+            self._next = None
+        elif picture in (queue := self._waiting.get(client, {})):
+            del queue[picture]
+            if not queue:
+                del self._waiting[client]
+
+    # ------------------------------------------------------------------------------ figures
+
+    @property
+    def queued(self) -> int:
+        """How many pictures wait."""
+        with self._changed:
+            return self._queued.total()
+
+    def note_time(self, model: str, rows: int, seconds: float) -> None:
+        """Take a turn's forward passes into the running mean of a row's time."""
+        with self._changed:
+            before, now = self._row_seconds.get(model), seconds / rows
+            self._row_seconds[model] = now if before is None else OLD_SHARE * before + (1 - OLD_SHARE) * now
+
+    def seconds_per_row(self, model: str) -> float:
+        """The running mean of a row's time in a forward pass; 0 before the model is loaded."""
+        with self._changed:
+            return self._row_seconds.get(model, 0.0)
+
+    def seconds_left(self, job: Job | None = None) -> float:
+        """About how long until a job is done, or all of them: the rows left, times the time of a row."""
+        with self._changed:
+            ahead = [picture for queue in self._waiting.values() for picture in queue]
+            ahead += [self._next] if self._next is not None else []
+            flight = list(self._in_flight)
+            row_seconds = dict(self._row_seconds)
+        own = [picture for picture in flight if picture.job is job]
+        rows = sum(picture.rows for picture in own)
+        if rows and not any(picture.job is job for picture in ahead):
+            share = sum(picture.rows for picture in flight) / rows  # the others share its steps
+            return self._seconds_of(own, row_seconds) * share
+        return self._seconds_of([*ahead, *flight], row_seconds)
+
+    @staticmethod
+    def _seconds_of(pictures: Iterable[Picture], row_seconds: Mapping[str, float]) -> float:
+        """The seconds of all steps left of these pictures."""
+        seconds = 0.0
+        for picture in pictures:
+            done, total = picture.job.steps[picture.index]
+            seconds += max(1, total - done) * picture.rows * row_seconds.get(picture.model, 0.0)
+        return seconds

@@ -1,7 +1,7 @@
 """A network as a U: its parts from left to right in call order, large sizes above small ones.
 
-models/networks/anatomy.py finds the parts; the drawing knows nothing of a particular network. The page's style
-sheet holds the colours.
+models/networks/anatomy.py finds the parts; the drawing knows nothing of a particular network. The page's
+style sheet holds the colours.
 """
 
 from __future__ import annotations

@@ -58,18 +58,18 @@ def latent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> sf.Model:
     return sf.load(str(tiny.stable_diffusion(tmp_path / "sd")))
 
 
-def on_a_cpu(offload: str) -> Placement:
-    """What a Placement refuses: here for want of a GPU."""
-    placement = Placement()
-    object.__setattr__(placement, "offload", offload)
-    return placement
+class Unchecked(Placement):
+    """Offloading on a CPU, which is refused: here for want of a GPU."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", CPU)
 
 
 def test_a_latent_model_has_its_networks_on_the_device_in_turn(
     latent: sf.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = sf.sample(latent, "a rocket", seed=1, steps=2).x
-    latent.place(on_a_cpu("network"))
+    latent.place(Unchecked(offload="network"))
     taken: list[str] = []
     take = DeviceSlot.take
 

@@ -249,7 +249,7 @@ def test_prompts_are_encoded_here_and_drawn_there(
         (["encode", "in.txt"], b"a" * 1_000_001, (2, "more than 1,000,000 bytes")),
         (["encode", "in.txt", "--out", "x.pt"], b"a", (2, ".safetensors")),
         (["encode", "in.txt", "--out", "no/x.safetensors"], b"a", (1, "there is no folder")),
-        (["encode", "in.txt", "--model", "digits"], b"a", (2, "so it makes none")),
+        (["encode", "in.txt", "--model", "digits"], b"a", (2, "digits takes no encoded prompts")),
         (["encode", "in.txt", "--model", "nowhere"], b"a", (3, "no model 'nowhere'")),
         (["generate", "7", "--embeddings", "in.txt"], b"a", (2, "emoji takes no encoded prompts")),
         (

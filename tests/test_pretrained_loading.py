@@ -151,7 +151,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, int]] = {
     ),
     "classes that are no classes": (
         lambda f: change(f / "unet" / "config.json", class_embed_type="timestep"),
-        "is told more than a class",
+        "takes more than a class",
         1,
     ),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "there is no .*scheduler_config.json", 3),

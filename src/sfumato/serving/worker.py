@@ -34,7 +34,7 @@ from sfumato.serving.jobs import Ended, Job, Listener, Made, Part, State, Steppe
 from sfumato.serving.limits import Limits, LoadingError, StoppingError
 from sfumato.serving.queue import Picture, Queue
 
-IDLE_SECONDS = 1.0  # how often an idle worker shows that it lives
+IDLE_SECONDS = 1.0  # how often an idle worker looks whether it is to stop
 CHECKED_PER_TURN = 8  # new jobs whose recipes are checked between two steps
 
 log = logging.getLogger("sfumato.serving")
@@ -102,8 +102,9 @@ class Worker:
         return self._queue.is_open
 
     def alive(self, within: float) -> bool:
-        """Whether the worker began a turn, or was idle, in the last `within` seconds."""
-        return self._thread.is_alive() and time.monotonic() - self._last_sign < within
+        """Whether the worker has nothing to do, or began a turn in the last `within` seconds."""
+        recently = time.monotonic() - self._last_sign < within
+        return self._thread.is_alive() and (recently or not self._queue.jobs())
 
     @property
     def queued(self) -> int:

@@ -1,7 +1,6 @@
 """The loss curve of a training as SVG: the mean of each stretch of steps, and the range of its steps.
 
-The drawing carries its own style. In a page that defines --accent, --soft, --faint or --part-line, it takes
-these colours.
+The colours are attributes of the elements; a page that holds the drawing restyles it by their classes.
 """
 
 import html
@@ -12,14 +11,11 @@ from sfumato.training.record import Record
 
 WIDE, HIGH = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 14, 38
-STYLE = (
-    ".curve .grid{stroke:var(--faint,#e7dfd2)}"
-    ".curve .epoch{stroke:var(--part-line,#c9a676);stroke-dasharray:3 3}"
-    ".curve .tick{font-size:11px;fill:var(--soft,#6d6459);text-anchor:middle}"
-    ".curve .left,.curve .end{text-anchor:end}"
-    ".curve .band{fill:var(--accent,#96531d);opacity:.16}"
-    ".curve .mean{fill:none;stroke:var(--accent,#96531d);stroke-width:1.8;stroke-linejoin:round}"
-)
+GRID = 'class="grid" stroke="#e7dfd2"'
+EPOCH = 'class="epoch" stroke="#c9a676" stroke-dasharray="3 3"'
+BAND = 'class="band" fill="#96531d" opacity="0.16"'
+MEAN = 'class="mean" fill="none" stroke="#96531d" stroke-width="1.8" stroke-linejoin="round"'
+TICK = 'font-size="11" fill="#6d6459" text-anchor'
 
 
 def draw_loss_curve(record: Record) -> str:
@@ -34,9 +30,9 @@ def draw_loss_curve(record: Record) -> str:
     label = html.escape(f"loss of {record.preset} over {record.steps} steps: {fall}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="curve" viewBox="0 0 {WIDE} {HIGH}" '
-        f'font-family="sans-serif" role="img" aria-label="{label}"><style>{STYLE}</style>'
+        f'font-family="sans-serif" role="img" aria-label="{label}">'
         f"{''.join(axis.drawn())}{''.join(_epochs(record, axis))}"
-        f'<path class="band" d="M{there}L{back}z"/><path class="mean" d="M{line}"/></svg>'
+        f'<path {BAND} d="M{there}L{back}z"/><path {MEAN} d="M{line}"/></svg>'
     )
 
 
@@ -59,11 +55,11 @@ class _Axis:
         foot = HIGH - BOTTOM
         for value in self._losses():
             y = self.y(value)
-            yield f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDE - RIGHT}"/>'
-            yield f'<text class="tick left" x="{LEFT - 8}" y="{y + 4:.1f}">{value:g}</text>'
+            yield f'<path {GRID} d="M{LEFT} {y:.1f}H{WIDE - RIGHT}"/>'
+            yield f'<text class="tick left" {TICK}="end" x="{LEFT - 8}" y="{y + 4:.1f}">{value:g}</text>'
         for step in _round_steps(self.steps):
-            yield f'<text class="tick" x="{self.x(step):.1f}" y="{foot + 16}">{step:,}</text>'
-        yield f'<text class="tick" x="{(LEFT + WIDE - RIGHT) / 2}" y="{HIGH - 4}">step</text>'
+            yield f'<text class="tick" {TICK}="middle" x="{self.x(step):.1f}" y="{foot + 16}">{step:,}</text>'
+        yield f'<text class="tick" {TICK}="middle" x="{(LEFT + WIDE - RIGHT) / 2}" y="{HIGH - 4}">step</text>'
 
     def _losses(self) -> list[float]:
         """1, 2, 5 times powers of ten, as many as there is room for."""
@@ -89,5 +85,5 @@ def _epochs(record: Record, axis: _Axis) -> Iterator[str]:
     """A mark at the end of each epoch that has a sheet."""
     for epoch in record.sheets if record.per_epoch else ():
         x = axis.x(min(record.steps, epoch * (record.per_epoch or 0)))
-        yield f'<path class="epoch" d="M{x:.1f} {TOP}V{HIGH - BOTTOM}"/>'
-        yield f'<text class="tick end" x="{x - 5:.1f}" y="{TOP + 10}">epoch {epoch}</text>'
+        yield f'<path {EPOCH} d="M{x:.1f} {TOP}V{HIGH - BOTTOM}"/>'
+        yield f'<text class="tick end" {TICK}="end" x="{x - 5:.1f}" y="{TOP + 10}">epoch {epoch}</text>'

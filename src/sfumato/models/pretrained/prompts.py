@@ -107,7 +107,7 @@ class ConditionalUNet:
 def encoded_prompts(model: Model) -> EncodedPrompts:
     """The encoded prompts of a model; UsageError where it takes none."""
     if not isinstance(model.conditioner, EncodedPrompts):
-        raise UsageError(f"{model.name} takes no encoded prompts: leave the embeddings out")
+        raise UsageError(f"{model.name} takes no encoded prompts: it neither reads nor writes embeddings")
     return model.conditioner
 
 

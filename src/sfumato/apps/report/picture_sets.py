@@ -126,19 +126,15 @@ def _model(work: Workspace, picture_set: PictureSet) -> Snippet:
 
 def model_words(model: Model) -> list[str]:
     """A model as options of a command."""
-    return ["--model", model.name, *_dtype_words(model)]
-
-
-def _dtype_words(model: Model) -> list[str]:
     dtype = str(model.dtype).removeprefix("torch.")
-    return [] if dtype == "float32" else ["--dtype", dtype]
+    return ["--model", model.name, *([] if dtype == "float32" else ["--dtype", dtype])]
 
 
 def _command(model: Model, made: MadeSet) -> str:
     picture_set = made.picture_set
-    if picture_set.command is None:  # the recipe names the model, and not its arithmetic
+    if picture_set.command is None:
         recipe = made.file.replace(".png", ".yaml")
-        return shlex.join(["sfumato", "run", recipe, *_dtype_words(model), "--out", made.file])
+        return shlex.join(["sfumato", "run", recipe, *model_words(model), "--out", made.file])
     options = picture_set.settings() | ({"count": picture_set.count} if picture_set.count > 1 else {})
     if picture_set.best_of is not None:
         options |= {"pick": "best", "from": picture_set.best_of}

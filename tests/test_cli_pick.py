@@ -80,7 +80,7 @@ def test_several_are_kept_by_their_seeds(
     [
         (["generate", "7", "--from", "4"], "--pick best"),
         (["generate", "7", "--pick", "worst"], "'worst'"),
-        (["generate", "7", "--pick", "best", "--count", "17"], "--count 17 of --from 16 pictures"),
+        (["generate", "7", "--pick", "best", "--count", "17"], "--count 17"),
         (["generate", "7", "--pick", "best", "--grid"], "--grid"),
         (["generate", "7", "--pick", "best", "-n", "2", "--recipe-out", "r.json"], "--recipe-out"),
         (["generate", "--pick", "best"], "prompt"),

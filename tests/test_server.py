@@ -277,7 +277,7 @@ def test_pictures_of_a_recipe_go_by_names(server: Live) -> None:
         ({"expression": {"prompt": "3"}, "count": 65}, "1 to 64 pictures"),
         ({"expression": {"prompt": "3"}, "steps": 1000, "repeats": 100}, "at most 10000 steps"),
         ({"expression": {"prompt": "3"}, "speed": 3}, "speed"),
-        ({"expression": {"guided": 3, "of": {"prompt": "3"}, "guide": "other"}}, "network named 'other'"),
+        ({"expression": {"guided": 3, "of": {"prompt": "3"}, "guide": "other"}}, "'other'"),
         ({"expression": ["prompt"]}, "an expression is an object"),
         ({"expression": {"prompt": "3"}, "solver": "magic"}, "magic"),
         ({}, "expression"),

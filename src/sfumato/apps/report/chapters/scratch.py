@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.apps.report import curve, diagram
+from sfumato.apps.report import diagram
 from sfumato.apps.report.page import Block, Code, Drawing, Gap, Row, Table
 from sfumato.apps.report.picture_sets import PictureSet, make_row
 from sfumato.apps.report.snippets import Snippet, call, literal, program, statement
@@ -20,6 +20,7 @@ from sfumato.core.schedule import FixedSigma
 from sfumato.models.networks.anatomy import anatomy
 from sfumato.pictures import save_picture
 from sfumato.study import noised, one_step_denoised
+from sfumato.training.loss_curve import draw_loss_curve
 from sfumato.training.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _training(work: Workspace, trained: Trained, name: str, about: str) -> Itera
         title=f"Training `{name}`: the loss",
         note=f"{record.steps:,} steps of {preset.batch}. The line is the mean over a stretch of steps, "
         "the band all of its steps.",
-        svg=curve.draw(record),
+        svg=draw_loss_curve(record),
         code=Code(commands=(command,)),
     )
     for epoch in epochs:

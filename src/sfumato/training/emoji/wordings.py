@@ -1,8 +1,9 @@
 """Wordings kept out of the training: other words for a concept, to ask for it by.
 
-wordings.txt has one for each of some 300 concepts, chosen by hand among its keywords: a synonym, a kind of the
-thing or its use, by which a reader would know the picture. A line is "label = wording"; " *" marks those that
-share a synset of WordNet 3.1 with the label or with a keyword that captions contain (`bench/synonyms.py`).
+wordings.txt has one for each of some 300 concepts, chosen by hand among its keywords: a synonym, a kind of
+the thing or its use, by which a reader would know the picture. A line is "label = wording"; " *" marks those
+that share a synset of WordNet 3.1 with the label or with a keyword that captions contain;
+`bench/synonyms.py` finds them.
 
 A keyword is kin to a wording when it has a word of the same stem ("puppies", "puppy"). No caption of any
 concept contains a wording or its kin.

@@ -31,7 +31,7 @@ def denoise(
     machine: Loading,
     picture: Annotated[Path, Argument(help="Picture: PNG, JPEG or WebP.")],
     prompt: Annotated[
-        str | None, Argument(help="What it shows; without it the model is not told.", show_default=False)
+        str | None, Argument(help="What it shows; by default no prompt.", show_default=False)
     ] = None,
     model: Annotated[str, model_option()] = "emoji",
     at: Annotated[

@@ -107,7 +107,7 @@ def print_emoji(name: str, report: EmojiReport) -> None:
             "top-5",
             "FID",
             "distance",
-            "nearest as asked",
+            "nearest is the prompt's",
             "s each",
         ),
         (

@@ -1,7 +1,7 @@
 """A network as a U: its parts from left to right in call order, large sizes above small ones.
 
-models/networks/anatomy.py finds the parts; the drawing knows nothing of a particular network. The page's
-style sheet holds the colours.
+models/networks/anatomy.py finds the parts; the drawing knows no particular network. The page holds
+the colours in its style sheet.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class _Drawing:
     def _box(self, box: Box) -> str:
         part = box.part
         shape = " × ".join(map(str, part.shape)) if part.spatial else f"{part.shape[0]}"
-        kind = "part" if part.spatial else "part told"
+        kind = "part" if part.spatial else "part vector"
         tip = f"{part.name}: {part.kind}, {part.parameters:,} parameters, gives {shape}"
         return (
             f'<g class="{kind}"><title>{escape(tip)}</title>'
@@ -117,7 +117,7 @@ class _Drawing:
             return ""
         inputs = [link.source.strip("<>") for link in self.network.links if link.target == box.part.name]
         y = box.y + HIGH + 17
-        return f'<text class="asks" x="{box.middle:g}" y="{y:g}">{escape(", ".join(inputs))}</text>'
+        return f'<text class="inputs" x="{box.middle:g}" y="{y:g}">{escape(", ".join(inputs))}</text>'
 
     def _ends(self) -> Iterator[str]:
         """The picture that goes in and what comes out."""
@@ -188,8 +188,8 @@ class _Drawing:
             else (f"M{x:g} {source.y:g}V{foot:g}")
         )
         sign = {"x": "×", "+": "+"}.get(link.joint, "")
-        mark = f'<text class="joint told" x="{x + 4:g}" y="{foot + 17:g}">{sign}</text>' if sign else ""
-        return f'<path class="tell" d="{path}"/>{_head(x, foot, "tell", up=True)}{mark}'
+        mark = f'<text class="joint vector" x="{x + 4:g}" y="{foot + 17:g}">{sign}</text>' if sign else ""
+        return f'<path class="vector" d="{path}"/>{_head(x, foot, "vector", up=True)}{mark}'
 
 
 def _half(a: float, b: float) -> float:

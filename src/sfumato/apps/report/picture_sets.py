@@ -16,13 +16,13 @@ from sfumato.core.expression import as_expression
 from sfumato.evaluation.illusions import pick_best
 from sfumato.evaluation.readers import reader_of
 from sfumato.pictures.files import publish
-from sfumato.results import Pictures
 from sfumato.sampling import make_run, run_together
 
 if TYPE_CHECKING:
     from sfumato.apps.report.workspace import Workspace
     from sfumato.core.sampler import Step
     from sfumato.models.model import Model
+    from sfumato.results import Pictures
 
 Word = str | int | float
 
@@ -96,7 +96,7 @@ def _kept(picture_set: PictureSet, model: Model, made: Pictures) -> list[Picture
     if picture_set.best_of is not None:
         expression = as_expression(picture_set.what.value)
         rows, _ = pick_best(reader_of(model), made.x, expression, keep=picture_set.count)
-    return [Pictures(made.x[row : row + 1], made.recipe.single(row)) for row in rows]
+    return [made[row] for row in rows]
 
 
 def _saved(work: Workspace, picture_set: PictureSet, kept: Sequence[Pictures]) -> MadeSet:
@@ -126,19 +126,15 @@ def _model(work: Workspace, picture_set: PictureSet) -> Snippet:
 
 def model_words(model: Model) -> list[str]:
     """A model as options of a command."""
-    return ["--model", model.name, *_dtype_words(model)]
-
-
-def _dtype_words(model: Model) -> list[str]:
     dtype = str(model.dtype).removeprefix("torch.")
-    return [] if dtype == "float32" else ["--dtype", dtype]
+    return ["--model", model.name, *([] if dtype == "float32" else ["--dtype", dtype])]
 
 
 def _command(model: Model, made: MadeSet) -> str:
     picture_set = made.picture_set
-    if picture_set.command is None:  # the recipe names the model, and not its arithmetic
+    if picture_set.command is None:
         recipe = made.file.replace(".png", ".yaml")
-        return shlex.join(["sfumato", "run", recipe, *_dtype_words(model), "--out", made.file])
+        return shlex.join(["sfumato", "run", recipe, *model_words(model), "--out", made.file])
     options = picture_set.settings() | ({"count": picture_set.count} if picture_set.count > 1 else {})
     if picture_set.best_of is not None:
         options |= {"pick": "best", "from": picture_set.best_of}

@@ -34,7 +34,7 @@ OnProgress = Callable[[float, float], None]  # how much of how much is done
 
 
 def ignore_progress(done: float, total: float) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ from sfumato.results import Pictures
 from sfumato.serving import Ended, Event, Job, Made, State, Stepped, Worker
 
 log = logging.getLogger("sfumato.server")
-CLIENT_CLOSED = 499  # nobody reads it
+CLIENT_CLOSED = 499  # as nginx has it; the client has gone and reads nothing
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 PING_SECONDS = 15
 

@@ -58,7 +58,7 @@ class Controls:
 
     model: gr.Dropdown
     seed: gr.Number
-    anew: gr.Checkbox
+    new_seed: gr.Checkbox
     count: gr.Slider
     steps: gr.Slider
     guidance: gr.Slider
@@ -67,7 +67,7 @@ class Controls:
     @property
     def all(self) -> list[gr.components.Component]:
         """All of them."""
-        return [self.model, self.seed, self.anew, self.count, self.steps, self.guidance, self.solver]
+        return [self.model, self.seed, self.new_seed, self.count, self.steps, self.guidance, self.solver]
 
 
 def make_controls(backend: Backend) -> Controls:
@@ -76,26 +76,26 @@ def make_controls(backend: Backend) -> Controls:
     with gr.Row(equal_height=True):
         model = gr.Dropdown(names, value=names[0], label="Model", scale=2, min_width=140)
         seed = gr.Number(7, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, scale=2, min_width=120)
-        anew = gr.Checkbox(True, label="New seed each time", scale=2, min_width=220, elem_id="anew")
+        new_seed = gr.Checkbox(True, label="New seed each time", scale=2, min_width=220, elem_id="anew")
         count = gr.Slider(1, 9, value=4, step=1, label="Pictures", scale=3, min_width=160)
     with gr.Accordion("More settings", open=False), gr.Row():
         steps = gr.Slider(0, 100, value=0, step=1, label=f"Steps (0: {OWN})", min_width=160)
         guidance = gr.Slider(0, 15, value=0, step=0.1, label=f"Guidance (0: {OWN}, 1: off)", min_width=160)
         solver = gr.Dropdown([OWN, *SOLVERS], value=OWN, label="Solver", min_width=160)
-    return Controls(model, seed, anew, count, steps, guidance, solver)
+    return Controls(model, seed, new_seed, count, steps, guidance, solver)
 
 
 def read_settings(
     values: Sequence[Any], session: str | None, *, count: int | None = None
 ) -> SamplingSettings:
     """The settings from the values of the controls, with a new seed where the visitor wants one."""
-    model, seed, anew, several, steps, guidance, solver = values
-    if not anew and seed is None:
+    model, seed, new_seed, several, steps, guidance, solver = values
+    if not new_seed and seed is None:
         raise UsageError("Seed is empty: give one, or check New seed each time")
     return SamplingSettings(
         session=session,
         model=model,
-        seed=secrets.randbelow(2**32) if anew else int(seed),
+        seed=secrets.randbelow(2**32) if new_seed else int(seed),
         count=int(several) if count is None else count,
         steps=int(steps) or None,
         guidance=float(guidance) or None,

@@ -64,7 +64,9 @@ def iterative(work: Workspace) -> Iterator[Block]:
     last, rows = max(tour.levels), []
     for i, t in enumerate(tour.levels):
         x = study.noised(t)
-        made, steps = iteratively_denoised(work.model, x, t, study.what.value, steps=STEPS, seed=tour.seed)
+        made, steps = iteratively_denoised(
+            work.model, study.picture, t, study.what.value, steps=STEPS, seed=tour.seed
+        )
         ways = (x, study.blurred(x, t), study.in_one_step(x, t), made)
         rows.append([psnr(way, study.picture) for way in ways])
         if t == last:
@@ -109,7 +111,7 @@ def _walk_code(study: _Study, t: float) -> Code:
         f"blurred = blur_denoised(model.schedule, x, {t:g}, sigma={BLUR:g})",
         f'save_picture(blurred, "{save("blurred")}")',
         f'save_picture(one_step_denoised(model, x, {t:g}, {what}), "{save("one step")}")',
-        f"x, steps = iteratively_denoised(model, x, {t:g}, {what}, steps={STEPS}, seed={seed})",
+        f"x, steps = iteratively_denoised(model, picture, {t:g}, {what}, steps={STEPS}, seed={seed})",
         f"for step in steps[::{EVERY}]:",
         f'    save_picture(step.x.clamp(-1, 1), f"{save("step-{step.index:02d}")}")',
         f'save_picture(x, "{save("iterative")}")',

@@ -30,7 +30,7 @@ EDITOR: dict[str, Any] = {
 
 
 def edit(backend: Backend, wiring: Wiring) -> list[tuple[gr.ImageEditor, bool]]:
-    """A doodle or a picture translated; a part of a picture made anew. Returns the pads, for their ground."""
+    """Doodles and pictures translated, parts inpainted. Returns the pads, and whether each starts blank."""
     with gr.Tabs():
         with gr.Tab("Doodle", id="doodle"):
             doodle = _doodle(backend, wiring)
@@ -62,9 +62,9 @@ def _doodle(backend: Backend, wiring: Wiring) -> gr.ImageEditor:
             panel = result_panel("doodle", "Translate", columns=2)
 
     def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        drawn, asked, share = values
+        drawn, words, share = values
         x = drawing(drawn, backend.model(settings.model))
-        return [backend.part(settings, translate(x, expression_of(asked), strength=float(share)))]
+        return [backend.part(settings, translate(x, expression_of(words), strength=float(share)))]
 
     wiring.make([panel.go.click, text.submit], panel, make_parts, [pad, text, strength])
     return pad
@@ -108,12 +108,12 @@ def _inpaint(backend: Backend, wiring: Wiring) -> gr.ImageEditor:
             )
 
     def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        drawn, uploaded, kind, asked, share, passes = values
+        drawn, uploaded, kind, words, share, passes = values
         model = backend.model(settings.model)
         x, region = masked(drawn, uploaded, kind, model)
         jump = max(1, min(10, (settings.steps or model.defaults.steps) // 2))
         change = inpaint(
-            x, Mask(region), expression_of(asked), strength=float(share), repeats=int(passes), jump=jump
+            x, Mask(region), expression_of(words), strength=float(share), repeats=int(passes), jump=jump
         )
         return [backend.part(settings, change)]
 

@@ -29,8 +29,8 @@ def generate(backend: Backend, wiring: Wiring) -> None:
     panel = result_panel("generate", "Make pictures")
 
     def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        asked, against = values
-        return [backend.part(*_guided(backend, settings, expression_of(asked), against))]
+        words, against = values
+        return [backend.part(*_guided(backend, settings, expression_of(words), against))]
 
     wiring.make([panel.go.click, text.submit], panel, make_parts, [text, negative])
 

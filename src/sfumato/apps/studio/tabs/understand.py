@@ -59,10 +59,10 @@ def understand(backend: Backend, wiring: Wiring) -> None:
         return fitting[0]
 
     def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        given, asked, share = values
+        given, words, share = values
         slow = replace(settings, steps=settings.steps or 20)
         return [
-            backend.part(slow, translate(start(settings, given), expression_of(asked), strength=float(share)))
+            backend.part(slow, translate(start(settings, given), expression_of(words), strength=float(share)))
         ]
 
     def four(update: Update) -> list[tuple[Any, str]]:
@@ -92,10 +92,10 @@ def understand(backend: Backend, wiring: Wiring) -> None:
     )
 
     def swept(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        (asked,) = values
-        if not (asked and asked.strip()):
+        (words,) = values
+        if not (words and words.strip()):
             raise UsageError("guidance needs a prompt")
-        return [backend.part(replace(settings, guidance=scale), prompt(asked)) for scale in SWEEP]
+        return [backend.part(replace(settings, guidance=scale), prompt(words)) for scale in SWEEP]
 
     def captions(update: Update) -> list[tuple[Any, str]]:
         pictures = zip(update.made, SWEEP, strict=True)

@@ -1,9 +1,9 @@
-"""What the emoji classifier sees in a style that neither it nor any model here was trained on: OpenMoji.
+"""The accuracy of the emoji classifier on a style that is in no training here: OpenMoji.
 
-    python bench/unseen_style.py [--most 1251]
+    python -m bench.unseen_style [--most 1251]
 
-OpenMoji's licence asks of pictures made from it to be shared alike, so that it stays out of every training.
-It is fetched to be read here, and nothing of it is kept but the download.
+The licence of OpenMoji requires that pictures made from it are shared alike, so it stays out of every
+training. It is fetched for this measurement alone, and only the download is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OPENMOJI = Collection(
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--most", type=int, help="so many concepts, spread over all of them")
+    parser.add_argument("--most", type=int, help="this many concepts, spread over all of them")
     args = parser.parse_args()
     judge = load_emoji_judge()
     files = fetch(OPENMOJI, ("icons.json", "chars.json"))

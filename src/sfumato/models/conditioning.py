@@ -40,7 +40,7 @@ class LabelConditioner:
             raise UsageError(f"class names are one or more, all different, not {list(class_names)!r:.80}")
         for number, word in enumerate(DIGIT_WORDS):
             if str(number) in self._indices:
-                self._indices[word] = self._indices[str(number)]
+                self._indices.setdefault(word, self._indices[str(number)])
 
     def prepare(self, conditions: Sequence[Condition]) -> None:
         """Refuse what is no class, before the first step."""

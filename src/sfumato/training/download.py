@@ -7,7 +7,6 @@ source. The sources that are packages of npm and Debian are in packages.py.
 import gzip
 import hashlib
 import io
-import os
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from sfumato.cache import cache_folder
 from sfumato.errors import SfumatoError
-from sfumato.pictures.files import one_line
+from sfumato.pictures.files import one_line, publish
 
 _TIMEOUT_SECONDS = 10.0
 
@@ -108,9 +107,7 @@ def _store(folder: Path, found: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in found.items():
-            aside = folder / f".{name}.{os.getpid()}"
-            aside.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
-            os.replace(aside, folder / f"{name}.gz")
+            publish(folder / f"{name}.gz", gzip.compress(content, compresslevel=6, mtime=0))
             (folder / name).unlink(missing_ok=True)  # a plain file would be read first, and it is damaged
     except OSError as error:
         raise SfumatoError(

@@ -51,24 +51,20 @@ from sfumato.training.state import TrainingState, check_same_run, new_network
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(TrainingStep):
     """Where a training stands after an optimiser step.
 
     Attributes:
-        step, steps: the number of this step, from 1, and how many there are.
+        step, loss, learning_rate, gradient_norm: see `TrainingStep`.
+        steps: how many steps there are.
         epoch, epochs: the epoch of this step, from 1, and how many there are.
-        loss, learning_rate, gradient_norm: of this step; the loss is the mean over the global batch.
         pictures_per_second, seconds_left: measured over this session so far.
         saved: the checkpoint that was written after this step, if any.
     """
 
-    step: int
     steps: int
     epoch: int
     epochs: int
-    loss: float
-    learning_rate: float
-    gradient_norm: float
     pictures_per_second: float
     seconds_left: float
     saved: Path | None

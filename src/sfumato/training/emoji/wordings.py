@@ -1,18 +1,21 @@
-"""Wordings kept out of the training: other words for a concept, to ask for it by; wordings.yaml holds them.
+"""Wordings kept out of the training: other words for a concept, to ask for it by.
+
+wordings.txt has one for each of some 300 concepts, chosen by hand among its keywords: a synonym, a kind of
+the thing or its use, by which a reader would know the picture. A line is "label = wording"; " *" marks those
+that share a synset of WordNet 3.1 with the label or with a keyword that captions contain;
+`bench/synonyms.py` finds them.
 
 A keyword is kin to a wording when it has a word of the same stem ("puppies", "puppy"). No caption of any
 concept contains a wording or its kin.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel
-
+from sfumato.errors import SfumatoError
 from sfumato.training.emoji.concepts import Concept
 
 
@@ -29,18 +32,14 @@ class Wording:
     synonym: bool
 
 
-class WordingTable(BaseModel, extra="forbid"):
-    """The wording of each label, by whether it is a synonym."""
-
-    synonyms: dict[str, str]
-    others: dict[str, str]
-
-
 @cache
-def wording_table() -> WordingTable:
-    """The table that ships with the package."""
-    text = Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
-    return WordingTable.model_validate(yaml.safe_load(text))
+def wording_table() -> Mapping[str, tuple[str, bool]]:
+    """The wording of each label, and whether it is a synonym."""
+    text = Path(__file__).with_suffix(".txt").read_text(encoding="utf-8")
+    found = re.findall(r"^(.+) = (.+?)( \*)?$", text, re.MULTILINE)
+    if len({label for label, *_ in found}) != len(text.splitlines()):
+        raise SfumatoError("wordings.txt is damaged: install sfumato again")
+    return {label: (wording, bool(mark)) for label, wording, mark in found}
 
 
 def held_out_wordings(concepts: Sequence[Concept]) -> tuple[Wording, ...]:
@@ -54,18 +53,17 @@ def held_out_wordings(concepts: Sequence[Concept]) -> tuple[Wording, ...]:
 
 def _held_out(concepts: Sequence[Concept]) -> Iterator[Wording]:
     table = wording_table()
-    wordings = table.synonyms | table.others
     in_labels = frozenset[str]().union(*(stems(concept.label) for concept in concepts))
     in_keywords = [tuple(stems(keyword) for keyword in usable(concept)) for concept in concepts]
     for row, concept in enumerate(concepts):
-        text = wordings.get(concept.label)
-        if text is None or text not in concept.keywords:
+        text, synonym = table.get(concept.label, ("", False))
+        if text not in concept.keywords:
             continue
         own = stems(text)
         if own & in_labels or all(own & other for other in in_keywords[row]):
             continue
         accepted = frozenset(i for i, keywords in enumerate(in_keywords) if any(own & k for k in keywords))
-        yield Wording(text=text, concept=row, accepted=accepted, synonym=concept.label in table.synonyms)
+        yield Wording(text=text, concept=row, accepted=accepted, synonym=synonym)
 
 
 def usable(concept: Concept) -> tuple[str, ...]:

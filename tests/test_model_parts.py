@@ -12,12 +12,12 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 import sfumato as sf
 from sfumato.core.engine import Engine
-from sfumato.core.frame import Beside, Condition, Label, Prompt, Unconditional
-from sfumato.core.noise import Noise
+from sfumato.core.frame import Condition, Label, LowResolution, Prompt, Unconditional
+from sfumato.core.noise import DrawNoise, Noise
 from sfumato.core.path import make_path
 from sfumato.core.sampler import sampler
 from sfumato.core.schedule import BetaTable, Flow
-from sfumato.core.solvers import Draw, make_solver
+from sfumato.core.solvers import make_solver
 from sfumato.errors import UsageError
 from sfumato.models.codec import LatentCodec
 from sfumato.models.files.registry import model_of
@@ -148,7 +148,7 @@ def test_a_conditioner_of_ones_own() -> None:
 class Shuffled(LatentCodec):
     """Latents whose cells hold four pixels each: exact, so that the same run can be made on pixels."""
 
-    def encode(self, picture: Tensor, draw: Draw | None = None) -> Tensor:  # noqa: ARG002
+    def encode(self, picture: Tensor, draw: DrawNoise | None = None) -> Tensor:  # noqa: ARG002
         return pixel_unshuffle(picture, 2)
 
     def decode(self, state: Tensor) -> Tensor:
@@ -205,7 +205,7 @@ def test_a_network_that_makes_a_picture_larger() -> None:
         with pytest.raises(UsageError, match="does not make them larger"):
             refused()
     with pytest.raises(UsageError, match="does not make them larger"):
-        own.denoise(x, t, [Unconditional()], Beside(picture=x, t=t))
+        own.denoise(x, t, [Unconditional()], LowResolution(picture=x, t=t))
     cascade = sf.Cascade(sf.Model(lambda x, t: x, schedule=Flow(), prediction="x0", shape=(1, 4, 4)), model)
     assert [stage.shape[1] for stage in cascade.stages] == [4, 8]
     assert cascade.up_to(4).stages == cascade.stages[:1]

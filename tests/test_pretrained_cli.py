@@ -85,7 +85,7 @@ def test_a_recipe_file_of_a_cascade_runs_with_its_folders_elsewhere(
     code, _, err = run("run", "moved.yaml")
     assert (code, err.startswith("error: no model")) == (3, True)
     code, _, err = run("run", "moved.yaml", "--model", stages[0], "--stage", stages[1], "--stage", stages[2])
-    assert (code, "2 --stage for 1 further stages" in err) == (2, True)
+    assert (code, "--stage" in err) == (2, True)
     code, _, err = run("run", "moved.yaml", "--model", stages[0], "--stage", stages[1], "--out", "again.png")
     assert code == 0, err
     assert read_picture(Path("generate.png")).equal(read_picture(Path("again.png")))

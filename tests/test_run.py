@@ -24,7 +24,7 @@ from sfumato.core.writing import Writer
 from sfumato.errors import UsageError
 from sfumato.models.files.registry import load
 from sfumato.pictures import read_metadata
-from sfumato.run import read_run, write_run
+from sfumato.runs import read_run, write_run
 from sfumato.sampling import make_recipe, make_run, run
 from sfumato.techniques import inpaint, translate
 

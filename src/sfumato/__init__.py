@@ -34,7 +34,7 @@ _PUBLIC = {
     "sfumato.pictures": ["read_mask", "read_picture"],
     "sfumato.recipe": ["Recipe", "read_recipe"],
     "sfumato.results": ["Pictures"],
-    "sfumato.run": ["Run"],
+    "sfumato.runs": ["Run"],
     "sfumato.sampling": ["make_recipe", "make_run", "run", "sample"],
     "sfumato.study": ["denoise"],
     "sfumato.techniques": [
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe
     from sfumato.results import Pictures
-    from sfumato.run import Run
+    from sfumato.runs import Run
     from sfumato.sampling import make_recipe, make_run, run, sample
     from sfumato.study import denoise
     from sfumato.techniques import (

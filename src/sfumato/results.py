@@ -14,7 +14,7 @@ from torch import Tensor
 from sfumato.pictures import encode_picture, grid, save_picture, to_image
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import Recipe
-from sfumato.run import Run, write_run
+from sfumato.runs import Run, write_run
 
 if TYPE_CHECKING:
     from PIL.Image import Image

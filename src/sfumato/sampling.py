@@ -34,7 +34,7 @@ from sfumato.models.model import Model
 from sfumato.progress import step_bar
 from sfumato.recipe import InputFile, Recipe
 from sfumato.results import Pictures
-from sfumato.run import Run, Stage, dtype_name, read_run, write_run
+from sfumato.runs import Run, Stage, dtype_name, read_run, write_run
 from sfumato.techniques import Edit, as_edit
 
 MAX_ROWS = 64
@@ -118,6 +118,8 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
         raise UsageError(f"{first.name} works on pixels already: leave in_pixels out")
     if isinstance(settings.get("solver"), Solver) and settings.get("options"):
         raise UsageError("a solver object has its options: leave `options` out")
+    if settings.get("low_t") is not None and first.low_resolution is None:
+        raise UsageError(f"low_t is for a model that makes a picture larger; {first.name} makes its own")
     height, width = settings.get("size") or edit.size or first.shape[1:]
     edit, found = edit.fitted(first.shape[0], (height, width))
     expression = edit.whole()

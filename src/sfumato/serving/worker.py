@@ -28,7 +28,7 @@ from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
 from sfumato.recipe import Recipe
-from sfumato.run import read_run
+from sfumato.runs import read_run
 from sfumato.sampling import make_run, sampler_of
 from sfumato.serving.jobs import Ended, Job, Listener, Made, Part, State, Stepped
 from sfumato.serving.limits import Limits, LoadingError, StoppingError

@@ -1,7 +1,5 @@
 """Animations of the steps of a picture: GIF with one palette, MP4 where PyAV is installed."""
 
-from __future__ import annotations
-
 import io
 import math
 import os

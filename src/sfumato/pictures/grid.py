@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -44,17 +46,12 @@ def grid(
     if columns < 1:
         raise UsageError(f"columns {columns}: give 1 or more")
     columns = min(columns, count)
-    pictures = enlarge_pixels(pictures, enlarge)
-    channels, high, wide = pictures.shape[1:]
     rows = math.ceil(count / columns)
-    sheet = pictures.new_full(
-        (channels, rows * (high + padding) + padding, columns * (wide + padding) + padding), value
-    )
-    for index, picture in enumerate(pictures):
-        top = padding + index // columns * (high + padding)
-        left = padding + index % columns * (wide + padding)
-        sheet[:, top : top + high, left : left + wide] = picture
-    return sheet
+    cells = F.pad(enlarge_pixels(pictures, enlarge), (padding, 0, padding, 0), value=value)
+    empty = cells.new_full((rows * columns - count, *cells.shape[1:]), value)
+    cells = torch.cat([cells, empty]).unflatten(0, (rows, columns))  # (rows,columns,C,H,W)
+    sheet = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # (C,rows*H,columns*W)
+    return F.pad(sheet, (0, padding, 0, padding), value=value)
 
 
 def labelled_grid(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,6 @@ from sfumato.sampling import MAX_ROWS, make_run, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
 from sfumato.training.emoji.dataset import concepts_from_json
 
-T = TypeVar("T")
 DrawEmoji = Callable[[Sequence[str], int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "emoji-classifier"
@@ -216,8 +215,9 @@ def evaluate(
         raise UsageError(f"an evaluation takes at least 2 pictures, not {count}")
     judge = judge or load_emoji_judge()
     generator = torch.Generator().manual_seed(seed)
-    labels = _some(range(len(judge.concepts)), count, generator)
-    wordings = _some(held_out_wordings(judge.concepts), count, generator)
+    labels = torch.randperm(len(judge.concepts), generator=generator)[:count].tolist()
+    held_out = held_out_wordings(judge.concepts)
+    wordings = [held_out[i] for i in torch.randperm(len(held_out), generator=generator)[:count].tolist()]
 
     start = time.perf_counter()
     by_label = _checked(draw([judge.concepts[row].label for row in labels], seed), len(labels))
@@ -243,10 +243,6 @@ def evaluate(
         own_nearest=float((judge.concept[row] == torch.tensor(labels)).double().mean()),
         seconds_per_picture=seconds / (len(labels) + len(wordings)),
     )
-
-
-def _some(items: Sequence[T], count: int, generator: torch.Generator) -> list[T]:
-    return [items[i] for i in torch.randperm(len(items), generator=generator)[:count].tolist()]
 
 
 def _checked(pictures: Tensor, count: int) -> Tensor:

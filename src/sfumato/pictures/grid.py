@@ -49,7 +49,7 @@ def grid(
     rows = math.ceil(count / columns)
     cells = F.pad(enlarge_pixels(pictures, enlarge), (padding, 0, padding, 0), value=value)
     empty = cells.new_full((rows * columns - count, *cells.shape[1:]), value)
-    cells = torch.cat([cells, empty]).unflatten(0, (rows, columns))  # (rows,columns,C,H,W)
+    cells = torch.cat([cells, empty]).view(rows, columns, *cells.shape[1:])  # (rows,columns,C,H,W)
     sheet = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # (C,rows*H,columns*W)
     return F.pad(sheet, (0, padding, 0, padding), value=value)
 

@@ -68,8 +68,8 @@ def _run(scratch: Path, *command: str) -> bytes:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.CalledProcessError as error:
-        *_, last = ["no message", *error.stderr.decode(errors="replace").strip().splitlines()]
-        raise SourceError(f"{command[0]} failed: {last}") from error
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        raise SourceError(f"{command[0]} failed: {lines[-1] if lines else 'no message'}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceError(f"{command[0]} failed: {error}") from error
     return done.stdout

@@ -5,26 +5,11 @@ features compares models of this package with one another and with real pictures
 an FID on Inception features.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.errors import SfumatoError
-
 ROWS = 500  # pictures of one forward pass
-
-
-@contextmanager
-def reading_judge(folder: Path) -> Iterator[None]:
-    """Turns what a description or tensors of another version cause into a SfumatoError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise SfumatoError(f"{folder} is not the {folder.name} of this version: {error}") from error
 
 
 class Classifier(nn.Module):

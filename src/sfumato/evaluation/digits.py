@@ -17,8 +17,8 @@ from torch import Tensor
 
 from sfumato.core.expression import label, unconditional
 from sfumato.core.schedule import FixedSigma
-from sfumato.errors import UsageError
-from sfumato.evaluation.classifier import DigitClassifier, reading_judge
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
 from sfumato.models.conditioning import DIGIT_WORDS
@@ -101,7 +101,7 @@ def load_judge() -> Judge:
         SfumatoError: they are damaged.
     """
     description, tensors = read_folder(FOLDER)
-    with reading_judge(FOLDER):
+    try:
         mean, covariance, shares = (
             tensors.pop(f"reference.{name}").double() for name in ("mean", "covariance", "shares")
         )
@@ -117,6 +117,8 @@ def load_judge() -> Judge:
                 for count, fid in description["fid"].items()
             },
         )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SfumatoError(f"{FOLDER} is not the digit classifier of this version: {error}") from error
 
 
 def draw_function(

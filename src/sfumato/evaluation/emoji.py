@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.evaluation.classifier import EmojiClassifier, reading_judge
+from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.evaluation.reader import ranks
 from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
@@ -109,7 +109,7 @@ def load_emoji_judge() -> EmojiJudge:
         SfumatoError: they are damaged.
     """
     description, tensors = read_folder(FOLDER)
-    with reading_judge(FOLDER):
+    try:
         features, concept, style = (
             tensors.pop(f"reference.{name}") for name in ("features", "concept", "style")
         )
@@ -125,6 +125,8 @@ def load_emoji_judge() -> EmojiJudge:
             style=style.long(),
             accuracy=description["accuracy"],
         )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise SfumatoError(f"{FOLDER} is not the emoji classifier of this version: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

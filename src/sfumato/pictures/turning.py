@@ -37,7 +37,8 @@ def turned(x: Tensor, view: View, share: float, *, enlarge: int = 1) -> Tensor:
     if share in (0, 1):
         return end if share else x
     if type(view) in _DEGREES:
-        return _rotated(x, share * _DEGREES[type(view)])
+        degrees = share * _DEGREES[type(view)]
+        return to_tensor(to_image(x).rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white"))[0]
     if isinstance(view, Flip | Mirror):
         side, narrowing = (x if share < 0.5 else end), abs(math.cos(math.pi * share))
         height, width = x.shape[-2:]
@@ -52,12 +53,6 @@ def from_afar(x: Tensor, distance: float) -> Tensor:
         raise UsageError(f"distance {distance}: give a number of at least 1")
     height, width = x.shape[-2:]
     return _shrunk(x, height / distance, width / distance)
-
-
-def _rotated(x: Tensor, degrees: float) -> Tensor:
-    image = to_image(x)
-    white = 255 if image.mode == "L" else (255, 255, 255)
-    return to_tensor(image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=white))[0]
 
 
 def _shrunk(x: Tensor, height: float, width: float) -> Tensor:

@@ -195,8 +195,6 @@ class _Trainer:
         forward: Any = accelerator.prepare(network)
         self.forward = data.conditioned_forward(torch.compile(forward) if compile else forward)
 
-    # -- beginning and resuming
-
     def begin(self, resume: bool) -> None:
         """Writes the first checkpoint, or reads the newest one."""
         complete = complete_checkpoints(self.checkpoints)
@@ -221,8 +219,6 @@ class _Trainer:
             write_checkpoint(self.checkpoints, self.state.capture(self._facts()))
         self.accelerator.wait_for_everyone()
         return checkpoint_path(self.checkpoints, self.state.step)
-
-    # -- running
 
     def run(
         self,
@@ -328,8 +324,6 @@ class _Trainer:
                     f"(learning rate {done.learning_rate:g}); stopped before the optimiser step. "
                     f"Try a lower rate or clip; the newest checkpoint is in {self.checkpoints}"
                 )
-
-    # -- the results of a run
 
     def _draw_loss_curve(self) -> None:
         curve = draw_loss_curve(record_of(self.out_dir, self.preset.name, ()))

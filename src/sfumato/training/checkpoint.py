@@ -45,8 +45,8 @@ class Checkpoint:
     groups: Mapping[str, dict[str, Tensor]]
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> Path:
-    """Writes a checkpoint into `folder`, then deletes all but the newest `keep`.
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint into `folder`, then deletes all but the newest `KEEP`.
 
     Returns:
         The checkpoint's own folder. A complete checkpoint of this step stays as it is.
@@ -67,7 +67,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
             shutil.rmtree(final)
         aside.rename(final)
         _flush_folder(folder)
-        for old in complete_checkpoints(folder)[:-keep]:
+        for old in complete_checkpoints(folder)[:-KEEP]:
             shutil.rmtree(old)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)

@@ -182,7 +182,7 @@ class Ideal(Network):
         return self.pictures[torch.zeros(len(x), dtype=torch.int64) if label is None else label.clamp(min=0)]
 
 
-def ideal(classes: int | None) -> Model:
+def ideal(classes: int | None, shape: tuple[int, int, int] = (1, 28, 28)) -> Model:
     real = digits()
     firsts = torch.stack([real.pictures[real.labels == k][0] for k in range(10)])
     return Model(
@@ -190,7 +190,7 @@ def ideal(classes: int | None) -> Model:
         name="ideal",
         schedule=Flow(),
         prediction="x0",
-        shape=(1, 28, 28),
+        shape=shape,
         defaults=SamplingDefaults(steps=2, solver="euler"),
         classes=classes,
     )

@@ -67,7 +67,7 @@ def test_what_cannot_be_judged() -> None:
     with pytest.raises(UsageError, match="prompt"):
         looks(sf.unconditional())
     half = torch.zeros(1, 1, 4, 4)
-    whole = sf.inpaint(torch.zeros(3, 4, 4), half, "a").expression
+    whole = sf.inpaint(torch.zeros(3, 4, 4), half, "a").whole()
     with pytest.raises(UsageError, match="mask"):
         looks(whole)
 

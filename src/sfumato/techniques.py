@@ -18,20 +18,13 @@ from sfumato.core.filters import Colour, Grey, Mask, Motion, bands
 from sfumato.core.hashed import HashedTensor, one_picture
 from sfumato.core.views import View
 from sfumato.errors import UsageError
-from sfumato.pictures.given import (
-    PictureLike,
-    check_range,
-    file_of,
-    is_picture_like,
-    mask_of,
-    picture_of,
-    size_of,
-)
+from sfumato.pictures.given import PictureSource, check_range, file_of, is_picture_source
+from sfumato.pictures.read import picture_size, read_mask, read_picture
 from sfumato.recipe import InputFile
 
 Reading = Expression | str
 # A tensor in [-1, 1] of the run's own size, or a picture that is cropped and resized to it
-GivenPicture = Tensor | PictureLike
+GivenPicture = Tensor | PictureSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +42,12 @@ class Edit:
     """
 
     expression: Expression
-    start: HashedTensor | PictureLike | None = None
+    start: HashedTensor | PictureSource | None = None
     strength: float = 1.0
     start_time: float | None = None
-    low: HashedTensor | PictureLike | None = None
-    keep: HashedTensor | PictureLike | None = None
-    mask: Mask | PictureLike | None = None
+    low: HashedTensor | PictureSource | None = None
+    keep: HashedTensor | PictureSource | None = None
+    mask: Mask | PictureSource | None = None
     jump: int = 10
     repeats: int = 1
     size: tuple[int, int] | None = None
@@ -72,11 +65,11 @@ class Edit:
         files: dict[str, InputFile] = {}
 
         def read(
-            given: HashedTensor | PictureLike | None, fit: tuple[int, int] | None
+            given: HashedTensor | PictureSource | None, fit: tuple[int, int] | None
         ) -> HashedTensor | None:
             if given is None or isinstance(given, HashedTensor):
                 return given
-            held = HashedTensor(picture_of(given, size=fit, channels=channels))
+            held = HashedTensor(read_picture(given, size=fit, channels=channels))
             if (path := file_of(given)) is not None:
                 files[held.sha256] = InputFile(file=path)
             return held
@@ -84,13 +77,7 @@ class Edit:
         mask = self.mask
         if mask is not None and not isinstance(mask, Mask):
             assert self.keep is not None
-            keep = self.keep
-            of = (
-                cast(tuple[int, int], tuple(keep.tensor.shape[-2:]))
-                if isinstance(keep, HashedTensor)
-                else keep
-            )
-            path, mask = file_of(mask), Mask(mask_of(mask, of=of, resize=size))
+            path, mask = file_of(mask), Mask(read_mask(mask, size=_size_of(self.keep), resize=size))
             if path is not None:
                 files[mask.sha256] = InputFile(file=path, kind="mask")
         return replace(
@@ -104,9 +91,7 @@ class Edit:
     def low_size(self) -> tuple[int, int]:
         """(H, W) of the picture that is made larger."""
         assert self.low is not None
-        if isinstance(self.low, HashedTensor):
-            return cast(tuple[int, int], tuple(self.low.tensor.shape[-2:]))
-        return size_of(self.low)
+        return _size_of(self.low)
 
     def whole(self) -> Expression:
         """The expression that is sampled: of a fitted edit with a mask, what is made inside, kept outside."""
@@ -122,13 +107,20 @@ def as_edit(what: Edit | Reading) -> Edit:
     return what if isinstance(what, Edit) else Edit(expression=as_expression(what))
 
 
-def _given(picture: GivenPicture) -> HashedTensor | PictureLike:
+def _size_of(picture: HashedTensor | PictureSource) -> tuple[int, int]:
+    """The picture's own (H, W)."""
+    if isinstance(picture, HashedTensor):
+        return cast(tuple[int, int], tuple(picture.tensor.shape[-2:]))
+    return picture_size(picture)
+
+
+def _given(picture: GivenPicture) -> HashedTensor | PictureSource:
     """A tensor checked and held; another picture as it is given."""
     if isinstance(picture, Tensor):
         held = one_picture(picture)
         check_range(held.tensor)
         return held
-    if not is_picture_like(picture):
+    if not is_picture_source(picture):
         kind = type(picture).__name__
         raise UsageError(f"a picture is a file, a PIL picture, an array or a tensor, not {kind}")
     return picture
@@ -248,7 +240,7 @@ def inpaint(
     the old come to agree: better seams for `repeats` times the work.
     """
     region = Mask(mask) if isinstance(mask, Tensor) else mask
-    if not isinstance(region, Mask) and not is_picture_like(region):
+    if not isinstance(region, Mask) and not is_picture_source(region):
         raise UsageError(f"a mask is a tensor, a file, a PIL picture or an array, not {type(mask).__name__}")
     kept = _given(picture)
     if isinstance(region, Mask) and isinstance(kept, HashedTensor):

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from sfumato.core.expression import label, unconditional
-from sfumato.core.sampler import Step
 from sfumato.core.schedule import FixedSigma
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.evaluation.settings import SamplingSettings
+from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
 from sfumato.models.conditioning import DIGIT_WORDS
 from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
@@ -76,7 +75,6 @@ class Judge:
         return features, logits.argmax(1)
 
     def log_probabilities(self, pictures: Tensor) -> Tensor:
-        """See `Reader.log_probabilities`."""
         if pictures.shape[1:] != (1, 28, 28):
             raise UsageError(f"the judge of digits reads (N, 1, 28, 28), not {tuple(pictures.shape)}")
         return self.classifier.read(pictures)[1].log_softmax(1)
@@ -103,35 +101,36 @@ def load_judge() -> Judge:
         SfumatoError: they are damaged.
     """
     description, tensors = read_folder(FOLDER)
-    classifier = DigitClassifier().eval()
     try:
-        reference = Gaussian(
-            mean=tensors.pop("reference.mean").double(),
-            covariance=tensors.pop("reference.covariance").double(),
+        mean, covariance, shares = (
+            tensors.pop(f"reference.{name}").double() for name in ("mean", "covariance", "shares")
         )
-        shares = tensors.pop("reference.shares").double()
+        classifier = DigitClassifier().eval()
         classifier.load_state_dict(tensors)
         accuracy = float(description["accuracy"])
-        yardsticks = {
-            int(count): Yardstick(accuracy=accuracy, fid=float(fid))
-            for count, fid in description["fid"].items()
-        }
+        return Judge(
+            classifier=classifier,
+            reference=Gaussian(mean=mean, covariance=covariance),
+            shares=shares,
+            yardsticks={
+                int(count): Yardstick(accuracy=accuracy, fid=float(fid))
+                for count, fid in description["fid"].items()
+            },
+        )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise SfumatoError(f"{FOLDER} is not the digit classifier of this version: {error}") from error
-    return Judge(classifier=classifier, reference=reference, shares=shares, yardsticks=yardsticks)
 
 
 def draw_function(
     model: Model,
     *,
     max_rows: int = MAX_ROWS,
-    on_progress: Callable[[float, int], None] | None = None,
+    on_progress: OnProgress | None = None,
     **settings: Unpack[SamplingSettings],
 ) -> DrawDigits:
     """The function that draws digits from a model: of the labels' classes if the model has classes.
 
-    Picture i has the noise of seed + i, whatever its class. on_progress is called with (digits done, digits
-    in all).
+    Picture i has the noise of seed + i, whatever its class.
 
     Raises:
         UsageError: the model has other classes than the ten digits, other pictures than those of digits, or a
@@ -144,33 +143,22 @@ def draw_function(
 
     def draw(labels: Tensor, seed: int) -> Tensor:
         pictures = torch.empty(len(labels), *model.shape)
-        stretches = _runs(labels) if model.class_names else [(0, len(labels))]
-        for start, stop in stretches:
-
-            def on_step(step: Step, start: int = start, stop: int = stop) -> None:
-                if on_progress is not None:
-                    on_progress(start + (stop - start) * (step.index + 1) / step.total, len(labels))
-
+        equal = labels if model.class_names else torch.zeros_like(labels)
+        _, lengths = torch.unique_consecutive(equal, return_counts=True)  # the stretches of one class
+        for start, stop in pairwise([0, *lengths.cumsum(0).tolist()]):
             made = sample(
                 model,
                 label(int(labels[start])) if model.class_names else unconditional(),
                 seed=(seed + start) % 2**64,
                 count=stop - start,
                 max_rows=max_rows,
-                on_step=on_step,
+                on_step=step_hook(on_progress, start, stop - start, len(labels)),
                 **settings,
             )
             pictures[start:stop] = made.x
         return pictures
 
     return draw
-
-
-def _runs(labels: Tensor) -> list[tuple[int, int]]:
-    """The stretches (start, stop) of equal labels."""
-    _, lengths = torch.unique_consecutive(labels, return_counts=True)
-    stops = lengths.cumsum(0).tolist()
-    return list(pairwise([0, *stops]))
 
 
 def evaluate(draw: DrawDigits, *, count: int = 1000, seed: int = 0, conditional: bool = True) -> DigitReport:

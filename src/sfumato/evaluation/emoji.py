@@ -9,18 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypeVar, Unpack
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.evaluation.reader import ranks
-from sfumato.evaluation.settings import SamplingSettings
+from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
 from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
 from sfumato.models.text.encoder import load_text_encoder
@@ -29,7 +28,6 @@ from sfumato.sampling import MAX_ROWS, make_run, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
 from sfumato.training.emoji.dataset import concepts_from_json
 
-T = TypeVar("T")
 DrawEmoji = Callable[[Sequence[str], int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "emoji-classifier"
@@ -67,7 +65,6 @@ class EmojiJudge:
         return features, logits.log_softmax(1)
 
     def log_probabilities(self, pictures: Tensor) -> Tensor:
-        """See `Reader.log_probabilities`."""
         return self.read(pictures)[1]
 
     def meaning(self, text: str) -> frozenset[int]:
@@ -76,7 +73,10 @@ class EmojiJudge:
         A keyword of several concepts ("animal") means any of them.
         """
         words = without_frame(text)
-        return self._named.get(words) or frozenset({self._nearest_label(words)})
+        if words in self._named:
+            return self._named[words]
+        similarity = self._labels @ load_text_encoder().encode([words]).sentence[0]  # (K,)
+        return frozenset({int(similarity.argmax())})
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The row (N,) of the data set that is nearest to features (N, 128), and its cosine distance (N,)."""
@@ -84,26 +84,15 @@ class EmojiJudge:
         best, row = cosine.max(1)
         return row, 1 - best
 
-    @property
-    def as_they_are(self) -> dict[str, float]:
-        """Top-1 and top-5 on the data set's own pictures."""
-        found = self.accuracy["as they are"]
-        return {"top_1": found["top-1"], "top_5": found["top-5"]}
-
     @cached_property
     def _named(self) -> dict[str, frozenset[int]]:
         found: dict[str, set[int]] = {}
-        labels = {without_frame(concept.label) for concept in self.concepts}
+        labels = [without_frame(concept.label) for concept in self.concepts]
         for row, concept in enumerate(self.concepts):
-            found.setdefault(without_frame(concept.label), set()).add(row)
-            for keyword in map(without_frame, concept.keywords):
-                if keyword not in labels:
-                    found.setdefault(keyword, set()).add(row)
+            keywords = set(map(without_frame, concept.keywords)).difference(labels)
+            for words in (labels[row], *keywords):
+                found.setdefault(words, set()).add(row)
         return {word: frozenset(rows) for word, rows in found.items()}
-
-    def _nearest_label(self, text: str) -> int:
-        encoder = load_text_encoder()
-        return int((self._labels @ encoder.encode([text]).sentence[0]).argmax())
 
     @cached_property
     def _labels(self) -> Tensor:
@@ -121,18 +110,19 @@ def load_emoji_judge() -> EmojiJudge:
     """
     description, tensors = read_folder(FOLDER)
     try:
+        features, concept, style = (
+            tensors.pop(f"reference.{name}") for name in ("features", "concept", "style")
+        )
         concepts = concepts_from_json(description["concepts"])
-        features = tensors.pop("reference.features").float() * STEP
-        concept, style = (tensors.pop(f"reference.{name}").long() for name in ("concept", "style"))
         classifier = EmojiClassifier(len(concepts)).eval()
         classifier.load_state_dict(tensors)
         return EmojiJudge(
             classifier=classifier,
             concepts=concepts,
             styles=tuple(description["styles"]),
-            features=features,
-            concept=concept,
-            style=style,
+            features=features.float() * STEP,
+            concept=concept.long(),
+            style=style.long(),
             accuracy=description["accuracy"],
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -180,12 +170,12 @@ def draw_function(
     model: Model,
     *,
     max_rows: int = MAX_ROWS,
-    on_progress: Callable[[float, int], None] | None = None,
+    on_progress: OnProgress | None = None,
     **settings: Unpack[SamplingSettings],
 ) -> DrawEmoji:
     """The function that draws prompts with a model.
 
-    Picture i has the noise of seed + i. on_progress is called with (pictures done, pictures in all).
+    Picture i has the noise of seed + i.
 
     Raises:
         UsageError: the model draws no coloured pictures of prompts.
@@ -197,11 +187,7 @@ def draw_function(
         made: list[Tensor] = []
         for start in range(0, len(prompts), max_rows):
             texts = prompts[start : start + max_rows]
-
-            def on_step(step: Step, start: int = start, count: int = len(texts)) -> None:
-                if on_progress is not None:
-                    on_progress(start + count * (step.index + 1) / step.total, len(prompts))
-
+            on_step = step_hook(on_progress, start, len(texts), len(prompts))
             jobs = [
                 make_run(model, text, seed=(seed + start + i) % 2**64, **settings)
                 for i, text in enumerate(texts)
@@ -231,8 +217,9 @@ def evaluate(
         raise UsageError(f"an evaluation takes at least 2 pictures, not {count}")
     judge = judge or load_emoji_judge()
     generator = torch.Generator().manual_seed(seed)
-    labels = _some(range(len(judge.concepts)), count, generator)
-    wordings = _some(held_out_wordings(judge.concepts), count, generator)
+    labels = torch.randperm(len(judge.concepts), generator=generator)[:count].tolist()
+    held_out = held_out_wordings(judge.concepts)
+    wordings = [held_out[i] for i in torch.randperm(len(held_out), generator=generator)[:count].tolist()]
 
     start = time.perf_counter()
     by_label = _checked(draw([judge.concepts[row].label for row in labels], seed), len(labels))
@@ -244,12 +231,13 @@ def evaluate(
     some = torch.randperm(len(judge.features), generator=generator)[: len(labels)]
     reference = Gaussian.of(judge.features)
     accepted, read_words = [wording.accepted for wording in wordings], judge.read(by_wording)[1]
+    own = judge.accuracy["as they are"]
     synonyms = [i for i, wording in enumerate(wordings) if wording.synonym]
     return EmojiReport(
         labels=accuracy_of(read, [frozenset({row}) for row in labels]),
         wordings=accuracy_of(read_words, accepted),
         synonyms=accuracy_of(read_words[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
-        real=Accuracy(count=len(judge.features), **judge.as_they_are),
+        real=Accuracy(count=len(judge.features), top_1=own["top-1"], top_5=own["top-5"]),
         fid=frechet_distance(Gaussian.of(features), reference),
         real_fid=frechet_distance(Gaussian.of(judge.features[some]), reference),
         distance=float(distance.median()),
@@ -257,10 +245,6 @@ def evaluate(
         own_nearest=float((judge.concept[row] == torch.tensor(labels)).double().mean()),
         seconds_per_picture=seconds / (len(labels) + len(wordings)),
     )
-
-
-def _some(items: Sequence[T], count: int, generator: torch.Generator) -> list[T]:
-    return [items[i] for i in torch.randperm(len(items), generator=generator)[:count].tolist()]
 
 
 def _checked(pictures: Tensor, count: int) -> Tensor:

@@ -48,14 +48,8 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """
     if a.mean.shape != b.mean.shape:
         raise UsageError(f"{len(a.mean)} features against {len(b.mean)}: both sets need the same features")
-    root = _root(a.covariance)
+    values, vectors = torch.linalg.eigh(a.covariance)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T  # the symmetric one
     cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
     shift = (a.mean - b.mean).square().sum()
     return max(0.0, float(shift + a.covariance.trace() + b.covariance.trace() - 2 * cross))
-
-
-def _root(covariance: Tensor) -> Tensor:
-    """The symmetric square root of a positive semidefinite (F, F)."""
-    values, vectors = torch.linalg.eigh(covariance)
-    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return root

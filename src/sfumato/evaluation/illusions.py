@@ -113,17 +113,14 @@ def score(reader: Reader, pictures: Tensor, seen: Sequence[Look]) -> Scores:
         UsageError: the reader does not know a prompt, or cannot read the pictures.
     """
     meanings = [reader.meaning(look.text) for look in seen]
-    rows, places = [], []
-    for i, look in enumerate(seen):
-        read = reader.log_probabilities(look.at(pictures))  #                        (N, K)
-        rows.append(torch.stack([log_probability(read, meaning) for meaning in meanings], dim=1))
-        places.append(ranks(read, meanings[i]))
-    s = torch.stack(rows, dim=1)  #                                                  (N, n, n)
-    own = s.diagonal(dim1=1, dim2=2)  #                                              (N, n)
+    reads = [reader.log_probabilities(look.at(pictures)) for look in seen]  # n of (N, K)
+    rows = [torch.stack([log_probability(read, m) for m in meanings], dim=1) for read in reads]
+    s = torch.stack(rows, dim=1)  # (N, n, n)
+    own = s.diagonal(dim1=1, dim2=2)  # (N, n)
     apart = s.softmax(2).diagonal(dim1=1, dim2=2)
     return Scores(
         alignment=own.amin(1).exp(),
         concealment=apart.mean(1),
         probability=own.exp(),
-        rank=torch.stack(places, dim=1),
+        rank=torch.stack([ranks(read, m) for read, m in zip(reads, meanings, strict=True)], dim=1),
     )

@@ -1,12 +1,11 @@
 """Animations of the steps of a picture: GIF with one palette, MP4 where PyAV is installed."""
 
-from __future__ import annotations
-
 import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +86,14 @@ def _thinned(pixels: Tensor, seconds: float) -> Tensor:
     """At most MAX_RATE frames a second, evenly spaced; a single one is the last."""
     count = min(len(pixels), max(1, math.floor(seconds * MAX_RATE)))
     last = len(pixels) - 1
-    kept = [last] if count == 1 else [round(index * last / (count - 1)) for index in range(count)]
-    return pixels[kept]
+    return pixels[torch.linspace(last, 0, count, dtype=torch.float64).round().long().flip(0)]
 
 
 def _times(count: int, seconds: float, hold_last: float) -> list[int]:
     """The time of each frame of a GIF in ms: whole hundredths of a second, whose sum does not drift."""
-    ends = [round(100 * seconds * (index + 1) / count) for index in range(count)]  # 1/100 s
-    times = [10 * (end - start) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    times[-1] += 10 * round(100 * hold_last)
-    return times
+    edges = [round(100 * seconds * index / count) for index in range(count + 1)]  # 1/100 s
+    edges[-1] += round(100 * hold_last)
+    return [10 * (stop - start) for start, stop in pairwise(edges)]
 
 
 def _gif(pixels: Tensor, times: list[int], loop: bool, enlarge: int, comment: str | None) -> bytes:

@@ -1,7 +1,5 @@
 """Files: read within a limit of size, recognised by content, written whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import secrets

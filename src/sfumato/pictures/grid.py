@@ -1,10 +1,10 @@
 """Several pictures on one sheet, without or with labels."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -46,17 +46,12 @@ def grid(
     if columns < 1:
         raise UsageError(f"columns {columns}: give 1 or more")
     columns = min(columns, count)
-    pictures = enlarge_pixels(pictures, enlarge)
-    channels, high, wide = pictures.shape[1:]
     rows = math.ceil(count / columns)
-    sheet = pictures.new_full(
-        (channels, rows * (high + padding) + padding, columns * (wide + padding) + padding), value
-    )
-    for index, picture in enumerate(pictures):
-        top = padding + index // columns * (high + padding)
-        left = padding + index % columns * (wide + padding)
-        sheet[:, top : top + high, left : left + wide] = picture
-    return sheet
+    cells = F.pad(enlarge_pixels(pictures, enlarge), (padding, 0, padding, 0), value=value)
+    empty = cells.new_full((rows * columns - count, *cells.shape[1:]), value)
+    cells = torch.cat([cells, empty]).view(rows, columns, *cells.shape[1:])  # (rows,columns,C,H,W)
+    sheet = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # (C,rows*H,columns*W)
+    return F.pad(sheet, (0, padding, 0, padding), value=value)
 
 
 def labelled_grid(
@@ -74,9 +69,16 @@ def labelled_grid(
     column, a label at the left to the width of a picture or of 12 letters, whichever is more. A row is at
     least as high as its label.
     """
-    _check_sheet(rows, row_labels, column_labels)
+    shapes = {tuple(row.shape) for row in rows}
+    matched = len(rows) == len(row_labels) and len(shapes) == 1
+    if not matched or rows[0].dim() != 4 or len(rows[0]) != len(column_labels):
+        raise UsageError(
+            f"{len(rows)} rows under {len(row_labels)} labels, of shapes {sorted(shapes)} under "
+            f"{len(column_labels)} column labels: give one label to each row and column, and every row "
+            "(N,C,H,W) with a picture for each column"
+        )
     font = ImageFont.load_default(font_size)
-    strips = [to_image(grid(_rgb(row), len(column_labels), padding, enlarge=enlarge)) for row in rows]
+    strips = [to_image(grid(row, len(column_labels), padding, enlarge=enlarge)) for row in rows]
     wide = rows[0].shape[-1] * enlarge
     above = [_label(text, wide, font) for text in column_labels]
     beside = [_label(text, max(wide, 12 * font_size), font) for text in row_labels]
@@ -93,23 +95,6 @@ def labelled_grid(
         sheet.paste(strip, (left, top))
         top += height
     return to_tensor(sheet)[0]
-
-
-def _check_sheet(rows: Sequence[Tensor], row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
-    if not rows or not column_labels or len(rows) != len(row_labels):
-        raise UsageError(
-            f"{len(rows)} rows under {len(row_labels)} labels: give one label to each row and column"
-        )
-    shapes = {tuple(row.shape) for row in rows}
-    if len(shapes) != 1 or rows[0].dim() != 4 or len(rows[0]) != len(column_labels):
-        raise UsageError(
-            f"rows of shapes {sorted(shapes)} under {len(column_labels)} column labels: "
-            "give every row (N,C,H,W) with a picture for each column"
-        )
-
-
-def _rgb(pictures: Tensor) -> Tensor:
-    return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures
 
 
 def _label(text: str, width: int, font: _Font) -> Image.Image:

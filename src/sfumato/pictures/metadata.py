@@ -10,17 +10,16 @@
 JSON turns tuples into lists and keys into text; a recipe is JSON-able already.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from PIL import ExifTags, PngImagePlugin
+from PIL import ExifTags, PngImagePlugin, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import FORMATS, FileContent, one_line, read_content, sniff
@@ -29,8 +28,7 @@ from sfumato.pictures.read import decoding, open_content
 MAX_TEXT = 8 * 2**20  # characters, written or read
 MAX_EXIF_IN_JPEG = 65533  # bytes: one marker segment
 MARK = "sfumato:"
-_ASCII, _LONG, _UNDEFINED = 2, 4, 7  # types of a TIFF field
-_FIRST = 8  # where the first directory stands, behind the head
+_FIRST = 8  # where the first TIFF directory stands, behind the head
 
 
 def read_metadata(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | None:
@@ -92,30 +90,18 @@ def exif_bytes(recipe: str | None, parameters: str | None) -> bytes:
     """
     if recipe is None and parameters is None:
         return b""
-    fields: list[tuple[int, int, bytes]] = []
+    head = b"MM\0*" + struct.pack(">L", _FIRST)
+    first, second = ImageFileDirectory_v2(head), ImageFileDirectory_v2(head)
+    behind = b""
     if recipe is not None:
-        fields.append((ExifTags.Base.ImageDescription, _ASCII, (MARK + recipe).encode("ascii") + b"\0"))
-    second = b""
+        first[ExifTags.Base.ImageDescription] = MARK + recipe
     if parameters is not None:
-        comment = b"UNICODE\0" + _writable(parameters).encode("utf-16-be")
-        pointer = (ExifTags.IFD.Exif, _LONG, bytes(4))  # to the second directory, behind the first
-        start = _FIRST + len(_directory(_FIRST, [*fields, pointer]))
-        fields.append((ExifTags.IFD.Exif, _LONG, struct.pack(">L", start)))
-        second = _directory(start, [(ExifTags.Base.UserComment, _UNDEFINED, comment)])
-    return b"Exif\0\0MM\0*" + struct.pack(">L", _FIRST) + _directory(_FIRST, fields) + second
-
-
-def _directory(start: int, fields: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """A TIFF directory of (tag, type, value) at offset `start`, big-endian; long values stand behind it."""
-    behind = start + 2 + 12 * len(fields) + 4
-    entries = values = b""
-    for tag, kind, value in fields:
-        count = len(value) // (4 if kind == _LONG else 1)
-        inline = len(value) <= 4
-        place = value.ljust(4, b"\0") if inline else struct.pack(">L", behind + len(values))
-        entries += struct.pack(">HHL", tag, kind, count) + place
-        values += b"" if inline else value + bytes(len(value) % 2)
-    return struct.pack(">H", len(fields)) + entries + bytes(4) + values
+        second.tagtype[ExifTags.Base.UserComment] = TiffTags.UNDEFINED
+        second[ExifTags.Base.UserComment] = b"UNICODE\0" + _writable(parameters).encode("utf-16-be")
+        first[ExifTags.IFD.Exif] = 0  # takes the room of the number that is known on the next line
+        first[ExifTags.IFD.Exif] = _FIRST + len(first.tobytes(_FIRST))
+        behind = second.tobytes(first[ExifTags.IFD.Exif])
+    return b"Exif\0\0" + head + first.tobytes(_FIRST) + behind
 
 
 def load_av() -> ModuleType:

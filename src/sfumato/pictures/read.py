@@ -1,9 +1,6 @@
 """Reading pictures and masks. No file is trusted; every error is one line that says what to do."""
 
-from __future__ import annotations
-
 import io
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +13,8 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import FORMATS, FileContent, one_line, read_content, sniff
+from sfumato.pictures.given import PictureSource, image_of
 
-PictureSource = str | os.PathLike[str] | bytes | Image.Image  # a path, a file's content, or a decoded picture
 Size = int | tuple[int, int]  # one side of a square, or (H, W)
 Convention = Literal["white", "alpha"]
 
@@ -26,12 +23,11 @@ _GREY = frozenset({"1", "L", "LA", "La"})
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})  # 16-bit grey, as Pillow calls it
 
 
-def read_picture(
-    source: PictureSource, *, size: Size | None = None, channels: Literal[1, 3] | None = None
-) -> Tensor:
+def read_picture(source: PictureSource, *, size: Size | None = None, channels: int | None = None) -> Tensor:
     """Reads a PNG, JPEG or WebP picture -> float32 (1,C,H,W) in [-1, 1].
 
-    source: a path, the bytes of a file, or a PIL picture.
+    source: a path, the bytes of a file, a PIL picture, or an array (H, W) or (H, W, C) of uint8 or of floats
+    in [0, 1].
     size: a side or (H, W): the picture is cropped to this aspect at its centre, then resized with antialiased
     Lanczos; by default it keeps its size.
     channels: 1 is grey (ITU-R 601 luma), 3 is RGB; by default those of the file.
@@ -140,6 +136,8 @@ def to_tensor(image: Image.Image) -> Tensor:
 
 
 def _opened(source: PictureSource) -> tuple[Image.Image, str]:
+    if isinstance(source, np.ndarray):
+        source = image_of(source)
     if isinstance(source, Image.Image):
         if source.mode == "F":
             raise UsageError("the picture has float pixels, whose range is unknown: give mode L or RGB")

@@ -3,22 +3,13 @@
 They are for display only: they are no views, and nothing is sampled through them.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from sfumato.core.views import (
-    Flip,
-    Mirror,
-    Rotate180,
-    RotateClockwise,
-    RotateCounterclockwise,
-    View,
-)
+from sfumato.core.views import Flip, Mirror, Rotate180, RotateClockwise, RotateCounterclockwise, View
 from sfumato.core.views.base import Permutation
 from sfumato.errors import UsageError
 from sfumato.pictures.grid import enlarge_pixels
@@ -46,11 +37,13 @@ def turned(x: Tensor, view: View, share: float, *, enlarge: int = 1) -> Tensor:
     if share in (0, 1):
         return end if share else x
     if type(view) in _DEGREES:
-        return _rotated(x, share * _DEGREES[type(view)])
+        degrees = share * _DEGREES[type(view)]
+        return to_tensor(to_image(x).rotate(degrees, Image.Resampling.BICUBIC, fillcolor="white"))[0]
     if isinstance(view, Flip | Mirror):
-        return _tipped(
-            x if share < 0.5 else end, abs(math.cos(math.pi * share)), upright=isinstance(view, Flip)
-        )
+        side, narrowing = (x if share < 0.5 else end), abs(math.cos(math.pi * share))
+        height, width = x.shape[-2:]
+        upright = isinstance(view, Flip)
+        return _shrunk(side, height * (narrowing if upright else 1), width * (1 if upright else narrowing))
     return (1 - share) * x + share * end
 
 
@@ -59,27 +52,16 @@ def from_afar(x: Tensor, distance: float) -> Tensor:
     if not distance >= 1:
         raise UsageError(f"distance {distance}: give a number of at least 1")
     height, width = x.shape[-2:]
-    size = (max(1, round(width / distance)), max(1, round(height / distance)))
+    return _shrunk(x, height / distance, width / distance)
+
+
+def _shrunk(x: Tensor, height: float, width: float) -> Tensor:
+    """The picture at a smaller size, in the middle of white of its own size."""
+    size = (max(1, round(width)), max(1, round(height)))
     small = to_tensor(to_image(x).resize(size, Image.Resampling.BOX))[0]
-    return _centred(small, height, width)
-
-
-def _rotated(x: Tensor, degrees: float) -> Tensor:
-    image = to_image(x)
-    white = 255 if image.mode == "L" else (255, 255, 255)
-    return to_tensor(image.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=white))[0]
-
-
-def _tipped(x: Tensor, share: float, *, upright: bool) -> Tensor:
-    height, width = x.shape[-2:]
-    tall, wide = (max(1, round(share * height)), width) if upright else (height, max(1, round(share * width)))
-    return _centred(to_tensor(to_image(x).resize((wide, tall), Image.Resampling.BOX))[0], height, width)
-
-
-def _centred(x: Tensor, height: int, width: int) -> Tensor:
-    canvas = torch.full((x.shape[0], height, width), BACKGROUND)
-    top, left = (height - x.shape[-2]) // 2, (width - x.shape[-1]) // 2
-    canvas[:, top : top + x.shape[-2], left : left + x.shape[-1]] = x
+    canvas = torch.full(x.shape, BACKGROUND)
+    top, left = (x.shape[-2] - small.shape[-2]) // 2, (x.shape[-1] - small.shape[-1]) // 2
+    canvas[:, top : top + small.shape[-2], left : left + small.shape[-1]] = small
     return canvas
 
 

@@ -1,7 +1,5 @@
 """Writing pictures: eight bits, the recipe inside, whole or not at all."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os
@@ -15,8 +13,9 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import FORMATS, check_destination, encoding, one_line, publish
+from sfumato.pictures.given import PictureSource
 from sfumato.pictures.metadata import MAX_EXIF_IN_JPEG, exif_bytes, png_chunks, recipe_text
-from sfumato.pictures.read import PictureSource, read_picture
+from sfumato.pictures.read import read_picture
 
 QUALITY = 95
 
@@ -71,7 +70,27 @@ def encode_picture(
 ) -> bytes:
     """The bytes that `save_picture` would write under this name, which may be an extension alone."""
     path = Path(f"picture{name}" if str(name).startswith(".") else name)
-    return _encoded(to_image(x), path, recipe=recipe_text(metadata), parameters=parameters, quality=quality)
+    image, recipe, kind = to_image(x), recipe_text(metadata), FORMATS[path.suffix.lower()]
+    options: dict[str, Any]
+    if kind == "PNG":
+        if quality is not None:
+            raise UsageError(f"quality {quality} for {one_line(path)}: a PNG is exact; use .jpg or .webp")
+        options = {"pnginfo": png_chunks(recipe, parameters)}
+    else:
+        quality = QUALITY if quality is None else quality
+        if type(quality) is not int or not 1 <= quality <= 100:
+            raise UsageError(f"quality {quality!r}: give a whole number from 1 to 100")
+        options = {"exif": exif_bytes(recipe, parameters), "quality": quality}
+    if kind == "JPEG":
+        options["subsampling"] = 0  # full colour: small pictures lose much by halving it
+        if len(options["exif"]) > MAX_EXIF_IN_JPEG:
+            raise UsageError(
+                f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
+            )
+    file = io.BytesIO()
+    with encoding(path, "use .png"):
+        image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def pixels_digest(source: Tensor | PictureSource) -> str:
@@ -98,33 +117,3 @@ def pil_image(pixels: Tensor) -> Image.Image:
     """uint8 (C,H,W) -> a PIL picture."""
     rows = pixels.permute(1, 2, 0).contiguous().numpy()  # (H,W,C)
     return Image.fromarray(rows[..., 0] if rows.shape[2] == 1 else rows)
-
-
-def _encoded(
-    image: Image.Image, path: Path, *, recipe: str | None, parameters: str | None, quality: int | None
-) -> bytes:
-    kind = FORMATS[path.suffix.lower()]
-    if kind == "PNG":
-        if quality is not None:
-            raise UsageError(f"quality {quality} for {one_line(path)}: a PNG is exact; use .jpg or .webp")
-        options: dict[str, Any] = {"pnginfo": png_chunks(recipe, parameters)}
-    else:
-        options = {"exif": exif_bytes(recipe, parameters), "quality": _quality(quality)}
-    if kind == "JPEG":
-        options["subsampling"] = 0  # full colour: small pictures lose much by halving it
-        if len(options["exif"]) > MAX_EXIF_IN_JPEG:
-            raise UsageError(
-                f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
-            )
-    file = io.BytesIO()
-    with encoding(path, "use .png"):
-        image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def _quality(quality: int | None) -> int:
-    if quality is None:
-        return QUALITY
-    if type(quality) is not int or not 1 <= quality <= 100:
-        raise UsageError(f"quality {quality!r}: give a whole number from 1 to 100")
-    return quality

@@ -29,8 +29,6 @@ _FACTS = "facts.json"
 _NAME = re.compile(r"step-(\d{8,})")
 _ASIDE = ".writing-"
 
-Tensors = dict[str, Tensor]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
@@ -44,11 +42,11 @@ class Checkpoint:
 
     step: int
     facts: Mapping[str, Any]
-    groups: Mapping[str, Tensors]
+    groups: Mapping[str, dict[str, Tensor]]
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> Path:
-    """Writes a checkpoint into `folder`, then deletes all but the newest `keep`.
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint into `folder`, then deletes all but the newest `KEEP`.
 
     Returns:
         The checkpoint's own folder. A complete checkpoint of this step stays as it is.
@@ -62,14 +60,15 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
     aside = folder / f"{_ASIDE}{checkpoint.step:08d}"
     try:
         for left in folder.glob(f"{_ASIDE}*"):  # of a session that was killed while writing
-            _clear(left)
+            shutil.rmtree(left)
         aside.mkdir(parents=True)
         _write_files(aside, checkpoint)
-        _clear(final)  # an incomplete one, see above
+        if final.exists():  # incomplete, see above
+            shutil.rmtree(final)
         aside.rename(final)
         _flush_folder(folder)
-        for old in complete_checkpoints(folder)[:-keep]:
-            _clear(old)
+        for old in complete_checkpoints(folder)[:-KEEP]:
+            shutil.rmtree(old)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise SfumatoError(f"cannot write the checkpoint {final}: {error.strerror or error}") from error
@@ -94,19 +93,30 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         SfumatoError: a file is missing or damaged; the message names it.
     """
-    manifest = _parse(_read(path, _MANIFEST), path / _MANIFEST)
     try:
-        step, files = int(manifest["step"]), dict(manifest["files"])
+        manifest = _parse((path / _MANIFEST).read_bytes(), _MANIFEST)
         contents = {
-            name: _verified(path, name, entry["bytes"], entry["sha256"]) for name, entry in files.items()
+            name: _verified(path / Path(name).name, stated["bytes"], stated["sha256"])
+            for name, stated in manifest["files"].items()
         }
-        facts = _parse(contents.pop(_FACTS), path / _FACTS)
-        groups = {
-            name.removesuffix(".safetensors"): load_tensors(content) for name, content in contents.items()
-        }
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise SfumatoError(f"the checkpoint {path} is damaged ({error!r}); {_remedy(path)}") from error
-    return Checkpoint(step=step, facts=facts, groups=groups)
+        return Checkpoint(
+            step=int(manifest["step"]),
+            facts=_parse(contents.pop(_FACTS), _FACTS),
+            groups={name.removesuffix(".safetensors"): load_tensors(c) for name, c in contents.items()},
+        )
+    except OSError as error:
+        raise _unreadable(path, f"cannot read {error.filename}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise _unreadable(path, f"the checkpoint {path} is damaged: {error}") from error
+    except (AttributeError, KeyError, TypeError, SafetensorError) as error:
+        raise _unreadable(path, f"the checkpoint {path} is damaged ({error!r})") from error
+
+
+def _unreadable(path: Path, reason: str) -> SfumatoError:
+    """The error that also says what the user can do."""
+    older = [other for other in complete_checkpoints(path.parent) if other != path]
+    remedy = f"delete {path} to go on from {older[-1].name}" if older else "start again in another folder"
+    return SfumatoError(f"{reason}; {remedy}")
 
 
 def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
@@ -124,49 +134,27 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
     _flush_folder(aside)
 
 
-def _verified(path: Path, name: str, size: int, sha256: str) -> bytes:
-    content = _read(path, Path(name).name)
+def _verified(path: Path, size: int, sha256: str) -> bytes:
+    content = path.read_bytes()
     if len(content) != size:
-        raise SfumatoError(
-            f"{path / name} is cut short: {len(content)} bytes where {size} were written; {_remedy(path)}"
-        )
+        raise ValueError(f"{path.name} is cut short: {len(content)} bytes where {size} were written")
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise SfumatoError(f"{path / name} does not have the checksum it was written with; {_remedy(path)}")
+        raise ValueError(f"{path.name} does not have the checksum it was written with")
     return content
 
 
-def _read(path: Path, name: str) -> bytes:
-    try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise SfumatoError(
-            f"cannot read {path / name}: {error.strerror or error}; {_remedy(path)}"
-        ) from error
-
-
-def _parse(content: bytes, path: Path) -> dict[str, Any]:
+def _parse(content: bytes, name: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except ValueError as error:
-        raise SfumatoError(f"{path} is not JSON: {error}; {_remedy(path.parent)}") from error
+        raise ValueError(f"{name} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise SfumatoError(f"{path} is not a JSON object; {_remedy(path.parent)}")
+        raise ValueError(f"{name} is not a JSON object")
     return value
-
-
-def _remedy(path: Path) -> str:
-    """What the user can do about a damaged checkpoint."""
-    older = [other for other in complete_checkpoints(path.parent) if other != path]
-    return f"delete {path} to go on from {older[-1].name}" if older else "start again in another folder"
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _clear(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
 
 
 def _flush_folder(path: Path) -> None:

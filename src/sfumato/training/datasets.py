@@ -9,13 +9,7 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.training.data import Dataset
-from sfumato.training.download import (
-    Collection,
-    ExpectedFile,
-    fetch,
-    folder_source,
-    mirror,
-)
+from sfumato.training.download import Collection, ExpectedFile, fetch, folder_source, mirror
 from sfumato.training.emoji import captioned_emoji
 from sfumato.training.idx import parse_idx
 from sfumato.training.packages import debian_package, npm_package
@@ -84,11 +78,10 @@ def load_dataset(name: str, *, split: Split = "train", cache: Path | None = None
     """
     if name not in (*COLLECTIONS, EMOJI):
         raise UsageError(f"unknown data set {name!r}; there are {', '.join((*COLLECTIONS, EMOJI))}")
-    if split not in _FILES:
-        raise UsageError(f"unknown split {split!r}; there are {', '.join(_FILES)}")
+    splits = ("train",) if name == EMOJI else tuple(_FILES)
+    if split not in splits:
+        raise UsageError(f"unknown split {split!r} of {name}; there is {', '.join(splits)}")
     if name == EMOJI:
-        if split != "train":
-            raise UsageError(f"there is no split {split!r} of the emoji; there is train")
         return captioned_emoji(cache=cache)
     files = _FILES[split]
     found = fetch(COLLECTIONS[name], files, cache)

@@ -8,7 +8,9 @@ copied.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -40,7 +42,6 @@ class HalfLife(EmaProfile):
             raise UsageError("the half-life of an EMA and its warmup must be above 0")
 
     def decay(self, update: int, batch: int) -> float:
-        """See `EmaProfile.decay`."""
         half_life = min(self.pictures, self.warmup * update * batch)
         return float(0.5 ** (batch / half_life))
 
@@ -61,20 +62,13 @@ class PowerFunction(EmaProfile):
                 f"the width of a power-function EMA is {self.width}; it must lie between 0 and 0.288"
             )
 
-    @property
+    @cached_property
     def exponent(self) -> float:
-        """gamma with sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), by bisection."""
-        low, high = 0.0, 1e6
-        for _ in range(200):
-            middle = (low + high) / 2
-            if (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > self.width**2:
-                low = middle
-            else:
-                high = middle
-        return low
+        """gamma with sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)): the cubic's root above 0."""
+        t = self.width**-2
+        return float(np.roots([1, 7, 16 - t, 12 - t]).real.max())
 
     def decay(self, update: int, batch: int) -> float:  # noqa: ARG002
-        """See `EmaProfile.decay`."""
         return float((1 - 1 / update) ** (self.exponent + 1))
 
 
@@ -85,7 +79,7 @@ class Ema:
         self.profile = profile
         self.updates = 0
         self.average: dict[str, Tensor] = {
-            name: value.detach().clone().float() if value.is_floating_point() else value.detach().clone()
+            name: value.detach().to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
             for name, value in network.state_dict().items()
         }
 

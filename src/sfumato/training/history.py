@@ -4,8 +4,6 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from sfumato.errors import SfumatoError
 
 FILE = "history.jsonl"
@@ -33,22 +31,21 @@ class History:
             self._stream = self._path.open("a")
         except OSError as error:
             raise SfumatoError(f"cannot write {self._path}: {error.strerror or error}") from error
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and readers do without
+
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, done: TrainingStep) -> None:
-        """Appends one step."""
         self._stream.write(_line(done))
         for name, value in asdict(done).items():
             if name != "step":
                 self._board.add_scalar(name, value, done.step)
 
     def flush(self) -> None:
-        """Writes out what is buffered."""
         self._stream.flush()
         self._board.flush()
 
     def close(self) -> None:
-        """Closes the files."""
         self._stream.close()
         self._board.close()
 

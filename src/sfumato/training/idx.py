@@ -3,6 +3,7 @@
 import math
 import struct
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,6 +42,4 @@ def parse_idx(content: bytes, name: str) -> Tensor:
     expected = start + math.prod(shape)
     if len(content) != expected:
         raise SfumatoError(f"{name} has {len(content)} bytes, but its header states {expected}")
-    if math.prod(shape) == 0:
-        return torch.empty(shape, dtype=torch.uint8)
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
+    return torch.from_numpy(np.frombuffer(content, np.uint8)[start:].reshape(shape).copy())

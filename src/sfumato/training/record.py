@@ -3,19 +3,15 @@
 `training.json` holds it; `python -m tools.record_training` writes it, the report reads it.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sfumato.errors import SfumatoError, UsageError
-
-if TYPE_CHECKING:
-    from sfumato.training.history import TrainingStep
+from sfumato.training.history import TrainingStep, read_history
 
 FILE = "training.json"
 BINS = 300  # points of a thinned curve at most
@@ -74,8 +70,6 @@ def record_of(run: Path, preset: str, epochs: Sequence[int], *, per_epoch: int |
     Raises:
         SfumatoError: the folder holds no history.
     """
-    from sfumato.training.history import read_history
-
     history = read_history(run)
     if not history:
         raise SfumatoError(f"{run} holds no history of a training: give the folder of a run")

@@ -31,14 +31,12 @@ class TrainingState:
 
     def capture(self, facts: Mapping[str, Any]) -> Checkpoint:
         """The state as a checkpoint, with facts about the run."""
-        groups = {
-            "network": dict(self.network.state_dict()),
-            "optimizer": optimizers.flatten(self.optimizer, self.network),
-        }
-        if self.ema is None:
-            return Checkpoint(step=self.step, facts=facts, groups=groups)
-        groups["ema"] = self.ema.average
-        return Checkpoint(step=self.step, facts={**facts, "ema_updates": self.ema.updates}, groups=groups)
+        optimizer = optimizers.flatten(self.optimizer, self.network)
+        groups = {"network": dict(self.network.state_dict()), "optimizer": optimizer}
+        if self.ema is not None:
+            groups["ema"] = self.ema.average
+            facts = {**facts, "ema_updates": self.ema.updates}
+        return Checkpoint(step=self.step, facts=facts, groups=groups)
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         """The inverse of `capture`; the error names `path`.

@@ -53,7 +53,7 @@ def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:
     if folders:
         yield from ((str(folder), "", folder) for folder in folders)
     else:
-        yield from ((name, entry.summary, weights_folder(entry)) for name, entry in MODELS.items())
+        yield from ((name, summary, weights_folder(name)) for name, summary in MODELS.items())
 
 
 def _size(description: dict[str, Any]) -> str:

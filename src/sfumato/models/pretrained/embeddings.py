@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sfumato.cache import cache_folder
-from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError, first_line
 from sfumato.models.pretrained.safety import read_shapes
 
 FORMAT = "sfumato-embeddings-1"
@@ -131,8 +131,7 @@ class Embeddings:
         if path.suffix.lower() != ".safetensors":
             raise UsageError(f"{path}: embeddings are written as .safetensors")
         self.prepare(texts)
-        cleaned = list(dict.fromkeys(self._clean(text) for text in texts))
-        _write(path, {text: self._known[text] for text in cleaned}, self.key or "")
+        _write(path, {text: self._known[text] for text in map(self._clean, texts)}, self.key or "")
         return path
 
     def read(self, path: Path) -> list[str]:
@@ -235,4 +234,4 @@ def _read(path: Path) -> tuple[dict[str, PromptEmbedding], str]:
     except UsageError:
         raise
     except (OSError, SafetensorError, SfumatoError, KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} cannot be read as embeddings: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} cannot be read as embeddings: {first_line(error)}") from error

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.errors import ModelUnavailableError, SfumatoError, first_line
 from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
 from sfumato.models.runtime.lazy import Call, LazyNetwork
 from sfumato.models.runtime.placement import Placement
@@ -217,5 +217,4 @@ def one_line(what: str) -> Iterator[None]:
     except SfumatoError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SfumatoError(f"{what}: {lines[0]:.200}") from error
+        raise SfumatoError(f"{what}: {first_line(error):.200}") from error

@@ -49,10 +49,9 @@ class Cascade:
         self.stages: tuple[Model, ...] = (first,)
         for stage in larger:
             fitted = stage.fitting(self.sizes[-1])
-            if isinstance(first.conditioner, EncodedPrompts) and isinstance(
-                fitted.conditioner, EncodedPrompts
-            ):
-                fitted.conditioner.borrow(first.conditioner)
+            texts, own = first.conditioner, fitted.conditioner
+            if isinstance(texts, EncodedPrompts) and isinstance(own, EncodedPrompts):
+                own.embeddings.borrow(texts.embeddings)
             self.stages += (fitted,)
         if self.sizes != sorted(set(self.sizes)):
             raise UsageError(f"the stages of a cascade grow; these make pictures of {self.sizes} pixels")

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.core.schedule import BetaTable, Flow, Schedule
+from sfumato.core.schedule import BetaTable, Flow
 from sfumato.errors import UsageError
 from sfumato.models.conditioning import LabelConditioner
 from sfumato.models.files.saved import describe, own_network
@@ -37,10 +37,8 @@ from sfumato.models.pretrained.loading import import_library
 from sfumato.models.pretrained.schedulers import PREDICTIONS, SPACINGS, TABLES, VARIANCES
 
 _diffusers: Any = import_library("diffusers")
-ConfigMixin, ModelMixin = (
-    _diffusers.ConfigMixin,
-    _diffusers.ModelMixin,
-)  # diffusers looks for them in this module
+# diffusers looks for these two in this module
+ConfigMixin, ModelMixin = _diffusers.ConfigMixin, _diffusers.ModelMixin
 register_to_config: Any = import_library("diffusers.configuration_utils").register_to_config
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -147,21 +145,16 @@ def _scheduler(model: Model) -> tuple[Any, int, int]:
         )
     schedule, defaults = model.schedule, model.defaults
     if isinstance(schedule, Flow) and model.prediction == "flow":
-        return (
-            _diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=FLOW_TIMESTEPS),
-            FLOW_TIMESTEPS,
-            0,
-        )
+        scheduler = _diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=FLOW_TIMESTEPS)
+        return scheduler, FLOW_TIMESTEPS, 0
     if not isinstance(schedule, BetaTable) or model.prediction not in PREDICTIONS.values():
         raise UsageError(
-            f"{model.name} cannot be exported: no scheduler of diffusers is {_words(schedule)} with "
-            f"{model.prediction} predictions"
+            f"{model.name} cannot be exported: no scheduler of diffusers is a "
+            f"{schedule.to_dict()['kind']} schedule with {model.prediction} predictions"
         )
-    betas = (
-        {}
-        if schedule.kind == "squared_cosine"
-        else {"beta_start": schedule.beta_start, "beta_end": schedule.beta_end}
-    )
+    betas = {}
+    if schedule.kind != "squared_cosine":
+        betas = {"beta_start": schedule.beta_start, "beta_end": schedule.beta_end}
     scheduler = _diffusers.DDPMScheduler(
         num_train_timesteps=schedule.timesteps,
         beta_schedule=_backwards(TABLES)[schedule.kind],
@@ -173,10 +166,6 @@ def _scheduler(model: Model) -> tuple[Any, int, int]:
         **betas,
     )
     return scheduler, schedule.timesteps, 1
-
-
-def _words(schedule: Schedule) -> str:
-    return f"a {schedule.to_dict()['kind']} schedule"
 
 
 def _backwards(names: dict[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,16 +26,9 @@ INDEX = "model_index.json"
 
 # The classes that are loaded, by the library that they come from; any other name is refused.
 CLASSES = {
-    "UNet2DModel": "diffusers",
-    "UNet2DConditionModel": "diffusers",
-    "AutoencoderKL": "diffusers",
-    "T5EncoderModel": "transformers",
-    "CLIPTextModel": "transformers",
-    "CLIPTextModelWithProjection": "transformers",
-    "T5Tokenizer": "transformers",
-    "T5TokenizerFast": "transformers",
-    "CLIPTokenizer": "transformers",
-    "CLIPTokenizerFast": "transformers",
+    **dict.fromkeys(("UNet2DModel", "UNet2DConditionModel", "AutoencoderKL"), "diffusers"),
+    **dict.fromkeys(("T5EncoderModel", "CLIPTextModel", "CLIPTextModelWithProjection"), "transformers"),
+    **dict.fromkeys(("T5Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast"), "transformers"),
     "IFSafetyChecker": "sfumato.models.pretrained.checker",
     "IFWatermarker": "diffusers.pipelines.deepfloyd_if.watermark",
 }
@@ -186,12 +179,9 @@ def import_library(name: str) -> Any:
 def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
     """The network of a configuration on the meta device, where sizes cost nothing."""
     with torch.device("meta"):
-        module: nn.Module = (
-            cls.from_config(config)
-            if hasattr(cls, "from_config")
-            else cls(cls.config_class.from_dict(config))
-        )
-    return module
+        if hasattr(cls, "from_config"):  # of diffusers
+            return cast(nn.Module, cls.from_config(config))
+        return cast(nn.Module, cls(cls.config_class.from_dict(config)))
 
 
 def _compare(place: Path, network: nn.Module, shapes: Shapes) -> int:

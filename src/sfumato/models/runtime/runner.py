@@ -52,7 +52,7 @@ class NetworkRunner(Protocol):
     def place(self, placement: Placement) -> None:
         """Run the network there from now on; UsageError where that cannot be, and nothing is changed."""
 
-    def plan_rows(self, rows: int) -> None:
+    def plan_rows(self, rows: int) -> None:  # noqa: ARG002
         """A run of so many rows (pictures x steps) comes: what `compile="auto"` goes by."""
         return
 

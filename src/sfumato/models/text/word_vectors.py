@@ -1,7 +1,7 @@
 """Words one by one: a table of vectors in which words of like meaning lie together.
 
 The text encoder, which reads whole texts, often misses a rare single word ("puke"); a table made from far
-more text, and drawn together by a thesaurus, knows it. `models.convert_words` made the folder. A row of the
+more text, and drawn together by a thesaurus, knows it. tools/convert_words.py made the folder. A row of the
 table is four bits a number, two numbers a byte, low half first:
 
     vector = weight * q / |q|,    q = byte half - 8 in [-7, 7]
@@ -96,12 +96,7 @@ def unpack(packed: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def load_word_vectors() -> WordVectors:
-    """The word vectors that ship with the package; one a process.
-
-    Raises:
-        ModelUnavailableError: they are missing.
-        SfumatoError: they are damaged.
-    """
+    """The word vectors that ship with the package, one a process; errors as of `read_word_vectors`."""
     return read_word_vectors(FOLDER)
 
 

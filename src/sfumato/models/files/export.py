@@ -17,7 +17,6 @@ because a folder names it: import this one first, then
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from sfumato.core.schedule import BetaTable, Flow
 from sfumato.errors import UsageError
 from sfumato.models.conditioning import LabelConditioner
 from sfumato.models.files.saved import describe, own_network
-from sfumato.models.files.store import publish_folder, write_description
+from sfumato.models.files.store import file_entry, publish_folder, write_description
 from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.models.networks.names import build_network
@@ -87,8 +86,7 @@ class ExportedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc, valid-type]
         """sample (N, C, H, W), timestep a number or (N,), labels (N,) or none -> the prediction."""
         n = torch.as_tensor(timestep, device=sample.device).float().expand(len(sample))
         t = (n + self.offset) / self.timesteps
-        none = torch.full((len(sample),), -1, device=sample.device)
-        labels = none if class_labels is None else class_labels.to(sample.device)
+        labels = None if class_labels is None else class_labels.to(sample.device)
         answer: Tensor = self.network(sample, t.to(sample.dtype), labels)
         return Answer(answer) if return_dict else (answer,)
 
@@ -125,9 +123,7 @@ def export(model: Model, folder: Path) -> Path:
         unet.save_pretrained(place / "unet")
         scheduler.save_pretrained(place / "scheduler")
         write_description(place / "model_index.json", index)
-        content = (place / WEIGHTS).read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        weights = {"file": WEIGHTS, "sha256": sha256, "bytes": len(content), "prefix": PREFIX}
+        weights = file_entry(WEIGHTS, (place / WEIGHTS).read_bytes()) | {"prefix": PREFIX}
         write_description(place / "model.json", describe(model) | {"weights": weights})
 
     publish_folder(folder, write)

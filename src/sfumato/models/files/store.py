@@ -55,9 +55,14 @@ def write_folder(
     """
     parts = list(_parts({name: _stored(tensor, dtype) for name, tensor in tensors.items()}, shard))
     contents = {name: save(part) for name, part in zip(_names(len(parts)), parts, strict=True)}
-    stated = {**description, "weights": _state_weights(contents)}
+    shards = [file_entry(name, content) for name, content in contents.items()]
+    weights = shards[0]
+    if len(shards) > 1:
+        sha256 = joint_sha256([shard["sha256"] for shard in shards])
+        weights = {"sha256": sha256, "bytes": sum(shard["bytes"] for shard in shards), "shards": shards}
+    stated = {**description, "weights": weights}
     if files:
-        stated["files"] = [_state(name, content) for name, content in files.items()]
+        stated["files"] = [file_entry(name, content) for name, content in files.items()]
 
     def write(place: Path) -> None:
         for name, content in (contents | dict(files or {})).items():
@@ -112,16 +117,9 @@ def _names(count: int) -> list[str]:
     return [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
 
 
-def _state(name: str, content: bytes) -> dict[str, Any]:
+def file_entry(name: str, content: bytes) -> dict[str, Any]:
+    """What a description states of a file."""
     return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-
-
-def _state_weights(contents: Mapping[str, bytes]) -> dict[str, Any]:
-    shards = [_state(name, content) for name, content in contents.items()]
-    if len(shards) == 1:
-        return shards[0]
-    sha256 = joint_sha256([shard["sha256"] for shard in shards])
-    return {"sha256": sha256, "bytes": sum(shard["bytes"] for shard in shards), "shards": shards}
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:

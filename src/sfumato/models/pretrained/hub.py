@@ -65,12 +65,10 @@ def fetch(name: str, *, offline: bool = False, encoded: bool = False) -> Path:
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
     index = open_folder(_download(repository, revision, ["model_index.json"], offline=offline))
     unwanted = set() if index.pipeline.startswith("IF") else FILTERS
-    components = [
-        component
-        for component, (_, cls) in index.components.items()
-        if component not in unwanted and not (encoded and cls in LARGE)
-    ]
-    wanted = [*BESIDE, *(f"{component}/{kind}" for component in components for kind in KINDS)]
+    wanted = list(BESIDE)
+    for component, cls in index.components.items():
+        if component not in unwanted and not (encoded and cls in LARGE):
+            wanted += [f"{component}/{kind}" for kind in KINDS]
     return _download(repository, revision, wanted, offline=offline)
 
 
@@ -87,9 +85,9 @@ def _download(repository: str, revision: str, wanted: list[str], *, offline: boo
             ignore_patterns=UNWANTED,
         )
     except errors.GatedRepoError as error:
+        page = f"https://huggingface.co/{repository}"
         raise ModelUnavailableError(
-            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, "
-            "then log in with `hf auth login`"
+            f"{repository} is gated: accept its licence at {page}, then log in with `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelUnavailableError(f"{repository} has no revision {revision!r}") from error

@@ -43,7 +43,7 @@ class Folder:
 
     path: Path
     pipeline: str  #                                 the class that it names
-    components: Mapping[str, tuple[str, str]]  #     name -> (library, class)
+    components: Mapping[str, str]  #                 name -> class
     options: Mapping[str, Any]  #                    what else the index says
 
     def at(self, component: str) -> Path:
@@ -59,11 +59,11 @@ class Folder:
         """The class of a component; SfumatoError where the index names none."""
         if component not in self.components:
             raise SfumatoError(f"{self.path / INDEX} names no {component}: it is not a {self.pipeline}")
-        return self.components[component][1]
+        return self.components[component]
 
-    def config(self, component: str, file: str = "config.json") -> dict[str, Any]:
+    def config(self, component: str) -> dict[str, Any]:
         """The checked configuration of a component."""
-        return read_config(self.at(component) / file)
+        return read_config(self.at(component) / "config.json")
 
 
 def open_folder(path: Path) -> Folder:
@@ -82,7 +82,7 @@ def open_folder(path: Path) -> Folder:
         if len(value) != 2 or not all(isinstance(part, str | None) for part in value):
             raise SfumatoError(f"{path / INDEX}: {name} is {value!r:.60}, not a library and a class")
         if value[1] is not None:
-            components[name] = (str(value[0]), str(value[1]))
+            components[name] = str(value[1])
     return Folder(path, str(index.get("_class_name")), components, options)
 
 

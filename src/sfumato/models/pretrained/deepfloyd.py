@@ -31,8 +31,7 @@ def clean(text: str) -> str:
 def load_deepfloyd(folder: Folder, *, name: str, placement: Placement) -> Model:
     """Stage I of a folder of IFPipeline, or a stage that upscales of IFSuperResolutionPipeline.
 
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
+    Errors are those of `load_network`.
     """
     upscales = "SuperResolution" in folder.pipeline
     scheduler = read_scheduler(folder.at("scheduler"))

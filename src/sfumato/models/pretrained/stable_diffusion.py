@@ -70,8 +70,7 @@ def _of_vae(placement: Placement) -> Placement:
 def load_stable_diffusion(folder: Folder, *, name: str, placement: Placement) -> Model:
     """The model of a folder of StableDiffusionPipeline, StableDiffusionUpscalePipeline or -XLPipeline.
 
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
+    Errors are those of `load_network`.
     """
     scheduler = read_scheduler(folder.at("scheduler"))
     config, vae = folder.config("unet"), folder.config("vae")

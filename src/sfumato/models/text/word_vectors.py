@@ -56,16 +56,13 @@ class WordVectors:
 
     def _bag(self, text: str) -> Tensor:
         found = map(self._find, words_of(without_frame(text)))
-        rows = [row for row in found if row is not None]
-        return F.normalize(self._vectors(torch.tensor(rows, dtype=torch.int64)).sum(0, keepdim=True), dim=1)
+        rows = torch.tensor([row for row in found if row is not None], dtype=torch.int64)
+        vectors = F.normalize(unpack(self._packed[rows]), dim=1) * self._weight[rows, None]  # (R, BAG)
+        return F.normalize(vectors.sum(0, keepdim=True), dim=1)
 
     def _find(self, word: str) -> int | None:
         """The row of a word, or else of the word that it is a form of."""
         return next((self._row[form] for form in _forms(word) if form in self._row), None)
-
-    def _vectors(self, rows: Tensor) -> Tensor:
-        """(R,) -> (R, BAG)."""
-        return F.normalize(unpack(self._packed[rows]), dim=1) * self._weight[rows, None]
 
 
 def words_of(text: str) -> list[str]:
@@ -79,14 +76,6 @@ def _forms(word: str) -> Iterator[str]:
     for ending, instead in _ENDINGS:
         if word.endswith(ending) and len(word) >= _STEM + len(ending):
             yield word.removesuffix(ending) + instead
-
-
-def pack(vectors: Tensor) -> Tensor:
-    """(W, C) -> (W, C / 2) uint8, of which `unpack` makes the directions again, nearly."""
-    # three quarters of the largest: a few numbers are cut, and all others fall on finer steps
-    q = (vectors / (0.75 * vectors.abs().amax(1, keepdim=True)) * MOST).round().clamp(-MOST, MOST)
-    halves = (q + ZERO).to(torch.uint8)
-    return halves[:, ::2] | (halves[:, 1::2] << 4)
 
 
 def unpack(packed: Tensor) -> Tensor:

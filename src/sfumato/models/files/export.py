@@ -17,7 +17,6 @@ because a folder names it: import this one first, then
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,12 @@ from sfumato.models.pretrained.schedulers import PREDICTIONS, SPACINGS, TABLES, 
 _diffusers: Any = import_library("diffusers")
 # diffusers looks for these two in this module
 ConfigMixin, ModelMixin = _diffusers.ConfigMixin, _diffusers.ModelMixin
+UNet2DOutput: Any = import_library("diffusers.models.unets.unet_2d").UNet2DOutput
 register_to_config: Any = import_library("diffusers.configuration_utils").register_to_config
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 PREFIX = "network."  # of the names of weights there
 FLOW_TIMESTEPS = 1000
-
-
-@dataclass
-class Answer:
-    """What diffusers' pipelines expect of a UNet."""
-
-    sample: Tensor
 
 
 class ExportedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc, valid-type]
@@ -82,13 +75,13 @@ class ExportedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc, valid-type]
         timestep: Tensor | float,
         class_labels: Tensor | None = None,
         return_dict: bool = True,
-    ) -> Answer | tuple[Tensor]:
+    ) -> Any:
         """sample (N, C, H, W), timestep a number or (N,), labels (N,) or none -> the prediction."""
         n = torch.as_tensor(timestep, device=sample.device).float().expand(len(sample))
         t = (n + self.offset) / self.timesteps
         labels = None if class_labels is None else class_labels.to(sample.device)
-        answer: Tensor = self.network(sample, t.to(sample.dtype), labels)
-        return Answer(answer) if return_dict else (answer,)
+        answer = self.network(sample, t.to(sample.dtype), labels)
+        return UNet2DOutput(sample=answer) if return_dict else (answer,)
 
 
 def export(model: Model, folder: Path) -> Path:

@@ -73,11 +73,7 @@ def write_folder(
 
 
 def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Publish what `write` puts into an empty folder; a model folder that is there already is replaced.
-
-    Raises:
-        SfumatoError: the folder cannot be written, or is there and holds something else than weights.
-    """
+    """Publish what `write` puts into an empty folder; errors are those of `write_folder`."""
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / DESCRIPTION).is_file():
         raise SfumatoError(f"{folder} exists and is no model folder: choose another place")

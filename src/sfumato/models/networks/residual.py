@@ -54,8 +54,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm(x)))
-        h = self.conv2(F.silu(self.modulated(h, e)))
-        out: Tensor = x + h
+        out: Tensor = x + self.conv2(F.silu(self.modulated(h, e)))
         return out
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
@@ -119,14 +119,29 @@ def lazy_network(
 
 
 def check_network(folder: Folder, component: str) -> int:
-    """Refuse a network that `load_network` could not load, without memory for it; how many weights it has."""
+    """Refuse a network that `load_network` could not load, before memory is taken for it.
+
+    Returns how many weights it has.
+    """
     place, cls = folder.at(component), _class(folder, component)
     config = folder.config(component)
     shapes: Shapes = {}
     for file in weight_files(place):
         shapes |= read_shapes(file)
-    with one_line(f"{place} cannot be loaded"):
-        return _compare(place, _without_memory(cls, config), shapes)
+    with one_line(f"{place} cannot be loaded"), torch.device("meta"):  # where sizes cost nothing
+        of_diffusers = hasattr(cls, "from_config")
+        network = cls.from_config(config) if of_diffusers else cls(cls.config_class.from_dict(config))
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in expected.items():
+        if name in shapes and shapes[name] != shape:
+            raise SfumatoError(
+                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
+            )
+    wanted, held = (sum(map(math.prod, s.values())) for s in (expected, shapes))
+    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
+    if wanted - tied > held:
+        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
+    return wanted
 
 
 def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
@@ -174,29 +189,6 @@ def import_library(name: str) -> Any:
         raise ModelUnavailableError(
             f"{name} is needed for pretrained models: pip install 'sfumato[pretrained]'"
         ) from error
-
-
-def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
-    """The network of a configuration on the meta device, where sizes cost nothing."""
-    with torch.device("meta"):
-        if hasattr(cls, "from_config"):  # of diffusers
-            return cast(nn.Module, cls.from_config(config))
-        return cast(nn.Module, cls(cls.config_class.from_dict(config)))
-
-
-def _compare(place: Path, network: nn.Module, shapes: Shapes) -> int:
-    """Refuse weights that are not those of the network, before memory is taken for it; how many there are."""
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    wanted, held = (sum(math.prod(shape) for shape in s.values()) for s in (expected, shapes))
-    for name, shape in expected.items():
-        if name in shapes and shapes[name] != shape:
-            raise SfumatoError(
-                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
-            )
-    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
-    if wanted - tied > held:
-        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
-    return wanted
 
 
 @contextmanager

@@ -28,8 +28,8 @@ def models(
     from rich.table import Table
     from rich.text import Text
 
+    from sfumato.models.files.registry import HUB
     from sfumato.models.files.store import read_description
-    from sfumato.models.pretrained import HUB
 
     table = Table("name", "size", "draws", "about", "where")
     for name, about, folder in _listed(folders):

@@ -6,6 +6,7 @@ torch is imported by the functions alone, so that a command line can list and co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,32 @@ MODELS = {
     "digits-class": "digits by class: the classic exercise, guidance 5, DDPM in 300 steps",
     "digits-time": "digits of any class: the classic exercise, DDPM in 300 steps",
     "digits-denoise": "the classic one-step denoiser, sigma = 0.5",
+}
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A repository of the hub that has a short name; `larger` is that of the stage that upscales it."""
+
+    repository: str
+    summary: str
+    larger: str | None = None
+
+
+HUB = {
+    "deepfloyd": Hub("DeepFloyd/IF-I-XL-v1.0", "DeepFloyd IF stage I, 64 x 64, 4.3 B: text", "deepfloyd-2"),
+    "deepfloyd-l": Hub("DeepFloyd/IF-I-L-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.9 B: text", "deepfloyd-2"),
+    "deepfloyd-m": Hub(
+        "DeepFloyd/IF-I-M-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.4 B: text", "deepfloyd-2-m"
+    ),
+    "deepfloyd-2": Hub("DeepFloyd/IF-II-L-v1.0", "DeepFloyd IF stage II, 64 to 256, 1.2 B", "x4-upscaler"),
+    "deepfloyd-2-m": Hub("DeepFloyd/IF-II-M-v1.0", "DeepFloyd IF stage II, 64 to 256, 0.4 B", "x4-upscaler"),
+    "x4-upscaler": Hub(
+        "stabilityai/stable-diffusion-x4-upscaler", "256 to 1024, in latents: DeepFloyd's III"
+    ),
+    "sd-1.5": Hub("stable-diffusion-v1-5/stable-diffusion-v1-5", "Stable Diffusion 1.5, latent, 512 x 512"),
+    "sd-xl": Hub("stabilityai/stable-diffusion-xl-base-1.0", "Stable Diffusion XL, latent, 1024 x 1024"),
+    "sd-2.1": Hub("stabilityai/stable-diffusion-2-1", "Stable Diffusion 2.1, latent, 768 x 768"),
 }
 
 
@@ -86,7 +113,6 @@ def load_cascade(
         ModelUnavailableError, SfumatoError: as `load`.
     """
     from sfumato.models.cascade import Cascade
-    from sfumato.models.pretrained import HUB
 
     placement = _placement(device, dtype, compile, offload)
     names = (name, *stages)
@@ -133,7 +159,7 @@ def _load(name: str, placement: Placement, *, offline: bool, encoded: bool) -> M
     """The model of a name or a folder, fetched where it must be; encoded: its prompts come encoded."""
     from sfumato.models.files.saved import load_model
     from sfumato.models.files.store import DESCRIPTION
-    from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
+    from sfumato.models.pretrained import fetch, is_repository, load_folder
 
     folder = weights_folder(name) if name in MODELS else Path(name)
     if name in HUB or (name not in MODELS and not folder.exists() and is_repository(name)):

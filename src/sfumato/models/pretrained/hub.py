@@ -1,13 +1,13 @@
-"""Models of the Hugging Face hub: short names, what is fetched of them, and what to say when it cannot be."""
+"""Models of the Hugging Face hub: what is fetched of them, and what to say when it cannot be."""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from sfumato.errors import ModelUnavailableError, first_line
+from sfumato.models.files.registry import HUB
 from sfumato.models.pretrained.loading import import_library, open_folder
 
 # Of each component configurations, tokenizers and weights in full precision: no pickles, no second copies, no
@@ -18,32 +18,6 @@ UNWANTED = ["*.fp16.*", "*.non_ema.*", "*.py", "*openvino*", "*flax*"]
 FILTERS = {"safety_checker", "watermarker", "feature_extractor"}  # DeepFloyd IF's licence asks for them
 LARGE = {"T5EncoderModel"}  # the text encoders that are left out where prompts come encoded
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-
-
-@dataclass(frozen=True)
-class Hub:
-    """A repository of the hub that has a short name; `larger` is that of the stage that upscales it."""
-
-    repository: str
-    summary: str
-    larger: str | None = None
-
-
-HUB = {
-    "deepfloyd": Hub("DeepFloyd/IF-I-XL-v1.0", "DeepFloyd IF stage I, 64 x 64, 4.3 B: text", "deepfloyd-2"),
-    "deepfloyd-l": Hub("DeepFloyd/IF-I-L-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.9 B: text", "deepfloyd-2"),
-    "deepfloyd-m": Hub(
-        "DeepFloyd/IF-I-M-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.4 B: text", "deepfloyd-2-m"
-    ),
-    "deepfloyd-2": Hub("DeepFloyd/IF-II-L-v1.0", "DeepFloyd IF stage II, 64 to 256, 1.2 B", "x4-upscaler"),
-    "deepfloyd-2-m": Hub("DeepFloyd/IF-II-M-v1.0", "DeepFloyd IF stage II, 64 to 256, 0.4 B", "x4-upscaler"),
-    "x4-upscaler": Hub(
-        "stabilityai/stable-diffusion-x4-upscaler", "256 to 1024, in latents: DeepFloyd's III"
-    ),
-    "sd-1.5": Hub("stable-diffusion-v1-5/stable-diffusion-v1-5", "Stable Diffusion 1.5, latent, 512 x 512"),
-    "sd-xl": Hub("stabilityai/stable-diffusion-xl-base-1.0", "Stable Diffusion XL, latent, 1024 x 1024"),
-    "sd-2.1": Hub("stabilityai/stable-diffusion-2-1", "Stable Diffusion 2.1, latent, 768 x 768"),
-}
 
 
 def is_repository(name: str) -> bool:

@@ -41,13 +41,7 @@ class EncodedPrompts:
         return self.embeddings.read(path)
 
     def write(self, path: Path, texts: Sequence[str]) -> Path:
-        """Encode texts, and the empty one, into one file for `read` elsewhere.
-
-        Raises:
-            UsageError: the file would not be a .safetensors.
-            ModelUnavailableError: there is no text encoder.
-            SfumatoError: the file cannot be written.
-        """
+        """Encode texts, and the empty one, into one file for `read` elsewhere, as `Embeddings.export`."""
         return self.embeddings.export(path, [*texts, ""])
 
 

@@ -20,11 +20,10 @@ from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
 from sfumato.models.defaults import SamplingDefaults
-from sfumato.models.files.registry import MODELS
+from sfumato.models.files.registry import HUB, MODELS
 from sfumato.models.files.saved import build_model, save_model
 from sfumato.models.model import Model
 from sfumato.models.networks.names import build_network
-from sfumato.models.pretrained import HUB
 from sfumato.models.runtime.placement import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
@@ -111,7 +110,6 @@ def test_names_repeat_the_tables_they_stand_for() -> None:
     assert tuple(SOLVERS) == names.SOLVERS
     assert PATHS == names.SPACINGS
     assert tuple(PRESETS) == names.PRESETS
-    assert tuple(HUB) == names.HUB
     assert (names.COMPILES, names.OFFLOADS) == (COMPILES, OFFLOADS)
     assert (names.MAX_STEPS, names.MAX_ENLARGE, names.MAX_SIDE) == (MAX_STEPS, MAX_ENLARGE, MAX_SIDE)
     assert names.complete_models("digits-") == [name for name in MODELS if name.startswith("digits-")]

@@ -26,7 +26,8 @@ import tiny_pipelines as tiny
 from sfumato.cache import cache_folder
 from sfumato.core.solvers import SOLVERS
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.pretrained import HUB, encoders, loading
+from sfumato.models.files.registry import HUB
+from sfumato.models.pretrained import encoders, loading
 from sfumato.models.pretrained.loading import load_tokenizer, open_folder
 from sfumato.models.pretrained.prompts import EncodedPrompts
 from sfumato.models.pretrained.safety import read_shapes

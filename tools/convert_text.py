@@ -20,7 +20,7 @@ from torch import Tensor
 from sfumato.errors import UsageError
 from sfumato.models.files.store import write_folder
 from sfumato.models.text.encoder import FORMAT, KIND, LENGTH, TOKENIZER
-from sfumato.models.text.int8 import quantise
+from sfumato.models.text.int8 import GROUP, MOST, SCALE
 from tools import run
 
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
@@ -32,6 +32,29 @@ PARTS = {
     "output.LayerNorm": "norm2",
 }
 QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
+
+
+def quantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices (R, C) become int8 with scales (R, C / GROUP) float16; all else stays as it is.
+
+    Raises:
+        UsageError: a matrix whose rows are not whole groups, or not finite, or too large for float16.
+    """
+    out: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() != 2:
+            out[name] = tensor
+            continue
+        if tensor.shape[1] % GROUP:
+            raise UsageError(f"{name}: rows of {tensor.shape[1]} are not whole groups of {GROUP}")
+        groups = tensor.float().reshape(len(tensor), -1, GROUP)  #                          (R, C/G, G)
+        scale = (groups.abs().amax(2) / MOST).half()  #                                     (R, C/G)
+        if not scale.isfinite().all():
+            raise UsageError(f"{name} holds values that int8 with float16 scales cannot hold")
+        steps = groups / scale.float().where(scale > 0, 1.0)[..., None]  # a group of zeros stays one
+        out[name] = steps.round().clamp(-MOST, MOST).to(torch.int8).flatten(1)  #           (R, C)
+        out[name + SCALE] = scale
+    return out
 
 
 def bert_config(config: Mapping[str, object], *, positions: int) -> dict[str, object]:

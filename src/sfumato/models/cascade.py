@@ -6,13 +6,11 @@ at 256: every stage evaluates the expression anew, and the views turn its low-re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from torch import Tensor
 
-from sfumato.core.engine import Denoiser
 from sfumato.core.guidance import Scale
 from sfumato.core.solvers import Solver
 from sfumato.errors import UsageError
@@ -34,24 +32,6 @@ class StageSettings:
     low_t: float | None = None
 
 
-class Stages(Protocol):
-    """What makes pictures: a `Cascade`, or a `Model`, which is a cascade of one."""
-
-    @property
-    def stages(self) -> tuple[Model, ...]:
-        """The model of every stage, the smallest first."""
-
-    @property
-    def one_at_a_time(self) -> bool:
-        """Whether a stage's network leaves the memory before the next one comes."""
-
-    def up_to(self, height: int) -> Stages:
-        """The stages up to this height; UsageError where none makes it."""
-
-    def fitting(self, side: int) -> Stages:
-        """The same for low-resolution pictures of side x side pixels; UsageError where it takes none."""
-
-
 class Cascade:
     """A model of small pictures, and stages that each make them larger."""
 
@@ -69,10 +49,9 @@ class Cascade:
         self.stages: tuple[Model, ...] = (first,)
         for stage in larger:
             fitted = stage.fitting(self.sizes[-1])
-            if isinstance(first.conditioner, EncodedPrompts) and isinstance(
-                fitted.conditioner, EncodedPrompts
-            ):
-                fitted.conditioner.borrow(first.conditioner)
+            texts, own = first.conditioner, fitted.conditioner
+            if isinstance(texts, EncodedPrompts) and isinstance(own, EncodedPrompts):
+                own.embeddings.borrow(texts.embeddings)
             self.stages += (fitted,)
         if self.sizes != sorted(set(self.sizes)):
             raise UsageError(f"the stages of a cascade grow; these make pictures of {self.sizes} pixels")
@@ -98,14 +77,13 @@ class Cascade:
         return Cascade(self.stages[0].fitting(side), *self.stages[1:], one_at_a_time=self.one_at_a_time)
 
 
+# What makes pictures: both have `stages` (of a model itself alone), `one_at_a_time`, `up_to` and `fitting`.
+Stages = Model | Cascade
+
+
 def stage_name(i: int) -> str:
     """What the expression of stage i, counted from 0, calls its network; the first has no name."""
     return f"stage {i}"
-
-
-def networks_of(model: Stages) -> Mapping[str, Denoiser]:
-    """The networks that an engine needs beside the first model."""
-    return {stage_name(i): stage for i, stage in enumerate(model.stages) if i > 0}
 
 
 def postprocess_of(stages: Sequence[Model]) -> Callable[[Tensor], Tensor]:

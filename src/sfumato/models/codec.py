@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from copy import copy
-from typing import Protocol, Self
+from typing import Self
 
 from torch import Tensor
 
@@ -22,28 +22,37 @@ from sfumato.models.runtime.placement import Placement
 Shape = tuple[int, int, int]
 
 
-class Codec(Protocol):
+class Codec(ABC):
     """Between pictures (B, C, H, W) in [-1, 1] and states (B, C', h, w), which are what is sampled.
 
     shape: (C, H, W) of pictures. state_shape: (C', h, w) of states. of_pixels: whether states are pictures.
     """
 
-    shape: Shape
-    state_shape: Shape
     of_pixels: bool
 
-    def state_shape_for(self, size: tuple[int, int]) -> Shape:
-        """(C', h, w) of the states of a canvas of this size (H, W)."""
+    def __init__(self, shape: Shape, state_shape: Shape) -> None:
+        self.shape, self.state_shape = shape, state_shape
+
+    def state_shape_for(self, size: tuple[int, int]) -> Shape:  # noqa: ARG002
+        """(C', h, w) of the states of a canvas of this size (H, W); by default there is one size."""
+        return self.state_shape
 
     def for_states(self, state_shape: Shape) -> Self:
         """This codec for states of another size, its pictures in proportion."""
+        other, enlarge = copy(self), self.shape[1] // self.state_shape[1]
+        other.state_shape = state_shape
+        other.shape = (self.shape[0], state_shape[1] * enlarge, state_shape[2] * enlarge)
+        return other
 
+    @abstractmethod
     def encode(self, picture: Tensor, draw: DrawNoise | None = None) -> Tensor:
         """The states of pictures; an encoder that samples does so with `draw`, if given."""
 
+    @abstractmethod
     def decode(self, state: Tensor) -> Tensor:
         """The pictures of states."""
 
+    @abstractmethod
     def lower(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
         """An expression over pictures of this size (H, W) as one over states, checked.
 
@@ -53,46 +62,35 @@ class Codec(Protocol):
             UsageError: its parts do not sum to the identity, or states cannot be asked it.
         """
 
-    def place(self, placement: Placement) -> None:
-        """Compute there from now on."""
+    def place(self, placement: Placement) -> None:  # noqa: B027
+        """Compute there from now on; a codec without a network has nothing to move."""
 
 
-class PixelCodec:
+class PixelCodec(Codec):
     """States are pictures."""
 
     of_pixels = True
 
     def __init__(self, shape: Shape) -> None:
-        self.shape = self.state_shape = shape
+        super().__init__(shape, shape)
 
     def state_shape_for(self, size: tuple[int, int]) -> Shape:
-        """As `Codec.state_shape_for`."""
         return (self.shape[0], *size)
 
-    def for_states(self, state_shape: Shape) -> PixelCodec:
-        """As `Codec.for_states`."""
-        return PixelCodec(state_shape)
-
     def encode(self, picture: Tensor, draw: DrawNoise | None = None) -> Tensor:  # noqa: ARG002
-        """The pictures themselves."""
         return picture
 
     def decode(self, state: Tensor) -> Tensor:
-        """The states themselves."""
         return state
 
     def lower(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
-        """As `Codec.lower`."""
         if in_pixels:
             raise UsageError("the model works on pixels already: leave in_pixels out")
         check_whole(e, self.state_shape_for(size), native=self.state_shape[1:])
         return e
 
-    def place(self, placement: Placement) -> None:
-        """Nothing is computed."""
 
-
-class LatentCodec(ABC):
+class LatentCodec(Codec):
     """States are latents: subclasses encode and decode them.
 
     A latent is no small picture: turned, mirrored, filtered or negated it decodes to something else. What
@@ -102,50 +100,25 @@ class LatentCodec(ABC):
 
     of_pixels = False
 
-    def __init__(self, shape: Shape, state_shape: Shape) -> None:
-        self.shape, self.state_shape = shape, state_shape
-
-    def state_shape_for(self, size: tuple[int, int]) -> Shape:  # noqa: ARG002
-        """As `Codec.state_shape_for`: a canvas has one size here."""
-        return self.state_shape
-
-    def for_states(self, state_shape: Shape) -> Self:
-        """As `Codec.for_states`."""
-        other, enlarge = copy(self), self.shape[1] // self.state_shape[1]
-        other.state_shape = state_shape
-        other.shape = (self.shape[0], state_shape[1] * enlarge, state_shape[2] * enlarge)
-        return other
-
-    @abstractmethod
-    def encode(self, picture: Tensor, draw: DrawNoise | None = None) -> Tensor:
-        """As `Codec.encode`."""
-
-    @abstractmethod
-    def decode(self, state: Tensor) -> Tensor:
-        """As `Codec.decode`."""
-
     def lower(self, e: Expression, size: tuple[int, int], *, in_pixels: bool = False) -> Expression:
-        """As `Codec.lower`."""
-        if not in_pixels:
-            for node in e.walk():
-                if isinstance(node, Seen | Crops) or (
-                    isinstance(node, Filtered) and not isinstance(node.band, Mask)
-                ):
-                    raise UsageError(
-                        f"{node.name} acts on pixels and the model works on latents, which do not turn, "
-                        "split or tile as pictures do: use a pixel model such as deepfloyd, or ask for "
-                        "in_pixels (--in-pixels)"
-                    )
-            e = encoded(e, self)
-            check_whole(e, self.state_shape_for(size), native=self.state_shape[1:])
-            return e
-        if any(isinstance(node, Crops) for node in e.walk()):
-            raise UsageError("crops do not go with in_pixels: a decoder takes whole pictures")
-        check_whole(e, self.shape)
-        for node in e.walk():
-            if isinstance(node, Seen):
-                check_orthogonal(node.view, self.state_shape)  # it turns the noise on the latent's grid
-        return over_latents(e, self)
-
-    def place(self, placement: Placement) -> None:  # noqa: B027
-        """As `Codec.place`; a codec with a network of its own moves it."""
+        nodes = list(e.walk())
+        if in_pixels:
+            if any(isinstance(node, Crops) for node in nodes):
+                raise UsageError("crops do not go with in_pixels: a decoder takes whole pictures")
+            check_whole(e, self.shape)
+            for node in nodes:
+                if isinstance(node, Seen):
+                    check_orthogonal(node.view, self.state_shape)  # it turns the noise on the latent's grid
+            return over_latents(e, self)
+        for node in nodes:
+            if isinstance(node, Seen | Crops) or (
+                isinstance(node, Filtered) and not isinstance(node.band, Mask)
+            ):
+                raise UsageError(
+                    f"{node.name} acts on pixels and the model works on latents, which do not turn, split or "
+                    "tile as pictures do: use a pixel model such as deepfloyd, or ask for in_pixels "
+                    "(--in-pixels)"
+                )
+        e = encoded(e, self)
+        check_whole(e, self.state_shape_for(size), native=self.state_shape[1:])
+        return e

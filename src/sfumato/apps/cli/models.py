@@ -28,8 +28,8 @@ def models(
     from rich.table import Table
     from rich.text import Text
 
+    from sfumato.models.files.registry import HUB
     from sfumato.models.files.store import read_description
-    from sfumato.models.pretrained import HUB
 
     table = Table("name", "size", "draws", "about", "where")
     for name, about, folder in _listed(folders):
@@ -53,7 +53,7 @@ def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:
     if folders:
         yield from ((str(folder), "", folder) for folder in folders)
     else:
-        yield from ((name, entry.summary, weights_folder(entry)) for name, entry in MODELS.items())
+        yield from ((name, summary, weights_folder(name)) for name, summary in MODELS.items())
 
 
 def _size(description: dict[str, Any]) -> str:

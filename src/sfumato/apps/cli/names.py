@@ -14,10 +14,6 @@ VIEWS = (
 SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc")
 SPACINGS = ("trailing", "leading", "uniform", "karras", "logsnr")
 PRESETS = ("digits-denoise", "digits-time", "digits-class", "digits", "emoji")
-HUB = (
-    *("deepfloyd", "deepfloyd-l", "deepfloyd-m", "deepfloyd-2", "deepfloyd-2-m"),
-    *("x4-upscaler", "sd-1.5", "sd-xl", "sd-2.1"),
-)
 PICKS = ("best",)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -44,6 +40,6 @@ def completing(names: Sequence[str]) -> Complete:
 
 def complete_models(incomplete: str) -> list[str]:
     """The completion of model names in a shell."""
-    from sfumato.models.files.registry import MODELS
+    from sfumato.models.files.registry import HUB, MODELS
 
     return completing([*MODELS, *HUB])(incomplete)

@@ -65,7 +65,7 @@ class Trainings:
 
         if self.runs is not None:
             return ["trained here"]
-        folders = [weights_folder(entry) for name, entry in MODELS.items() if name.startswith("digits")]
+        folders = [weights_folder(name) for name in MODELS if name.startswith("digits")]
         files = [folder / file for folder in folders for file in ("model.json", FILE)]
         return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]
 
@@ -74,7 +74,7 @@ class Trainings:
 
         if name not in MODELS:
             return None
-        folder = weights_folder(MODELS[name])
+        folder = weights_folder(name)
         return Trained(self._load(name), read_record(folder), folder)
 
     def _load(self, name: str) -> Model:

@@ -17,19 +17,17 @@ because a folder names it: import this one first, then
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sfumato.core.schedule import BetaTable, Flow, Schedule
+from sfumato.core.schedule import BetaTable, Flow
 from sfumato.errors import UsageError
 from sfumato.models.conditioning import LabelConditioner
 from sfumato.models.files.saved import describe, own_network
-from sfumato.models.files.store import publish_folder, write_description
+from sfumato.models.files.store import file_entry, publish_folder, write_description
 from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.models.networks.names import build_network
@@ -37,22 +35,14 @@ from sfumato.models.pretrained.loading import import_library
 from sfumato.models.pretrained.schedulers import PREDICTIONS, SPACINGS, TABLES, VARIANCES
 
 _diffusers: Any = import_library("diffusers")
-ConfigMixin, ModelMixin = (
-    _diffusers.ConfigMixin,
-    _diffusers.ModelMixin,
-)  # diffusers looks for them in this module
+# diffusers looks for these two in this module
+ConfigMixin, ModelMixin = _diffusers.ConfigMixin, _diffusers.ModelMixin
+UNet2DOutput: Any = import_library("diffusers.models.unets.unet_2d").UNet2DOutput
 register_to_config: Any = import_library("diffusers.configuration_utils").register_to_config
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 PREFIX = "network."  # of the names of weights there
 FLOW_TIMESTEPS = 1000
-
-
-@dataclass
-class Answer:
-    """What diffusers' pipelines expect of a UNet."""
-
-    sample: Tensor
 
 
 class ExportedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc, valid-type]
@@ -85,14 +75,13 @@ class ExportedUNet(ModelMixin, ConfigMixin):  # type: ignore[misc, valid-type]
         timestep: Tensor | float,
         class_labels: Tensor | None = None,
         return_dict: bool = True,
-    ) -> Answer | tuple[Tensor]:
+    ) -> Any:
         """sample (N, C, H, W), timestep a number or (N,), labels (N,) or none -> the prediction."""
         n = torch.as_tensor(timestep, device=sample.device).float().expand(len(sample))
         t = (n + self.offset) / self.timesteps
-        none = torch.full((len(sample),), -1, device=sample.device)
-        labels = none if class_labels is None else class_labels.to(sample.device)
-        answer: Tensor = self.network(sample, t.to(sample.dtype), labels)
-        return Answer(answer) if return_dict else (answer,)
+        labels = None if class_labels is None else class_labels.to(sample.device)
+        answer = self.network(sample, t.to(sample.dtype), labels)
+        return UNet2DOutput(sample=answer) if return_dict else (answer,)
 
 
 def export(model: Model, folder: Path) -> Path:
@@ -127,9 +116,7 @@ def export(model: Model, folder: Path) -> Path:
         unet.save_pretrained(place / "unet")
         scheduler.save_pretrained(place / "scheduler")
         write_description(place / "model_index.json", index)
-        content = (place / WEIGHTS).read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        weights = {"file": WEIGHTS, "sha256": sha256, "bytes": len(content), "prefix": PREFIX}
+        weights = file_entry(WEIGHTS, (place / WEIGHTS).read_bytes()) | {"prefix": PREFIX}
         write_description(place / "model.json", describe(model) | {"weights": weights})
 
     publish_folder(folder, write)
@@ -147,21 +134,16 @@ def _scheduler(model: Model) -> tuple[Any, int, int]:
         )
     schedule, defaults = model.schedule, model.defaults
     if isinstance(schedule, Flow) and model.prediction == "flow":
-        return (
-            _diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=FLOW_TIMESTEPS),
-            FLOW_TIMESTEPS,
-            0,
-        )
+        scheduler = _diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=FLOW_TIMESTEPS)
+        return scheduler, FLOW_TIMESTEPS, 0
     if not isinstance(schedule, BetaTable) or model.prediction not in PREDICTIONS.values():
         raise UsageError(
-            f"{model.name} cannot be exported: no scheduler of diffusers is {_words(schedule)} with "
-            f"{model.prediction} predictions"
+            f"{model.name} cannot be exported: no scheduler of diffusers is a "
+            f"{schedule.to_dict()['kind']} schedule with {model.prediction} predictions"
         )
-    betas = (
-        {}
-        if schedule.kind == "squared_cosine"
-        else {"beta_start": schedule.beta_start, "beta_end": schedule.beta_end}
-    )
+    betas = {}
+    if schedule.kind != "squared_cosine":
+        betas = {"beta_start": schedule.beta_start, "beta_end": schedule.beta_end}
     scheduler = _diffusers.DDPMScheduler(
         num_train_timesteps=schedule.timesteps,
         beta_schedule=_backwards(TABLES)[schedule.kind],
@@ -173,10 +155,6 @@ def _scheduler(model: Model) -> tuple[Any, int, int]:
         **betas,
     )
     return scheduler, schedule.timesteps, 1
-
-
-def _words(schedule: Schedule) -> str:
-    return f"a {schedule.to_dict()['kind']} schedule"
 
 
 def _backwards(names: dict[str, str]) -> dict[str, str]:

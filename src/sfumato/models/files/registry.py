@@ -21,36 +21,45 @@ if TYPE_CHECKING:
     from sfumato.models.runtime.placement import Compile, Offload, Placement
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShippedModel:
-    """One model that ships with the package."""
-
-    folder: str  #      under sfumato/weights
-    summary: str
-
-
-MODELS: dict[str, ShippedModel] = {
-    "emoji": ShippedModel(
-        folder="emoji", summary="text to image, 64 x 64: emoji in four styles, free English text"
-    ),
-    "digits": ShippedModel(
-        folder="digits", summary="handwritten digits by class, 28 x 28: the modern preset"
-    ),
-    "digits-class": ShippedModel(
-        folder="digits-class", summary="digits by class: the classic exercise, guidance 5, DDPM in 300 steps"
-    ),
-    "digits-time": ShippedModel(
-        folder="digits-time", summary="digits of any class: the classic exercise, DDPM in 300 steps"
-    ),
-    "digits-denoise": ShippedModel(
-        folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"
-    ),
+# The models that ship with the package, under sfumato/weights: name -> summary.
+MODELS = {
+    "emoji": "text to image, 64 x 64: emoji in four styles, free English text",
+    "digits": "handwritten digits by class, 28 x 28: the modern preset",
+    "digits-class": "digits by class: the classic exercise, guidance 5, DDPM in 300 steps",
+    "digits-time": "digits of any class: the classic exercise, DDPM in 300 steps",
+    "digits-denoise": "the classic one-step denoiser, sigma = 0.5",
 }
 
 
-def weights_folder(model: ShippedModel) -> Path:
-    """Where the package keeps a model's weights."""
-    return Path(str(files("sfumato"))) / "weights" / model.folder
+@dataclass(frozen=True)
+class Hub:
+    """A repository of the hub that has a short name; `larger` is that of the stage that upscales it."""
+
+    repository: str
+    summary: str
+    larger: str | None = None
+
+
+HUB = {
+    "deepfloyd": Hub("DeepFloyd/IF-I-XL-v1.0", "DeepFloyd IF stage I, 64 x 64, 4.3 B: text", "deepfloyd-2"),
+    "deepfloyd-l": Hub("DeepFloyd/IF-I-L-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.9 B: text", "deepfloyd-2"),
+    "deepfloyd-m": Hub(
+        "DeepFloyd/IF-I-M-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.4 B: text", "deepfloyd-2-m"
+    ),
+    "deepfloyd-2": Hub("DeepFloyd/IF-II-L-v1.0", "DeepFloyd IF stage II, 64 to 256, 1.2 B", "x4-upscaler"),
+    "deepfloyd-2-m": Hub("DeepFloyd/IF-II-M-v1.0", "DeepFloyd IF stage II, 64 to 256, 0.4 B", "x4-upscaler"),
+    "x4-upscaler": Hub(
+        "stabilityai/stable-diffusion-x4-upscaler", "256 to 1024, in latents: DeepFloyd's III"
+    ),
+    "sd-1.5": Hub("stable-diffusion-v1-5/stable-diffusion-v1-5", "Stable Diffusion 1.5, latent, 512 x 512"),
+    "sd-xl": Hub("stabilityai/stable-diffusion-xl-base-1.0", "Stable Diffusion XL, latent, 1024 x 1024"),
+    "sd-2.1": Hub("stabilityai/stable-diffusion-2-1", "Stable Diffusion 2.1, latent, 768 x 768"),
+}
+
+
+def weights_folder(name: str) -> Path:
+    """Where the package keeps the weights of one of `MODELS`."""
+    return Path(str(files("sfumato"))) / "weights" / name
 
 
 def load(
@@ -75,12 +84,9 @@ def load(
         ModelUnavailableError: there is no such model, or it is gated or out of reach.
         SfumatoError: its weights are damaged, or not to be trusted.
     """
-    from sfumato.models.pretrained.prompts import encoded_prompts
-
     placement = _placement(device, dtype, compile, offload)
     model = _load(name, placement, offline=offline, encoded=bool(embeddings))
-    for path in embeddings:
-        encoded_prompts(model).read(Path(path))
+    _read_embeddings([model], embeddings)
     return model
 
 
@@ -107,7 +113,6 @@ def load_cascade(
         ModelUnavailableError, SfumatoError: as `load`.
     """
     from sfumato.models.cascade import Cascade
-    from sfumato.models.pretrained import HUB
 
     placement = _placement(device, dtype, compile, offload)
     names = (name, *stages)
@@ -122,8 +127,7 @@ def load_cascade(
         published = HUB[published].larger if upscale is not None and cascade.sizes[-1] < upscale else None
     if upscale is not None:
         cascade = cascade.up_to(upscale)
-    for path in embeddings:
-        _read_embeddings(cascade.stages, Path(path))
+    _read_embeddings(cascade.stages, embeddings)
     return Cascade(*cascade.stages, one_at_a_time=one_at_a_time)
 
 
@@ -155,16 +159,15 @@ def _load(name: str, placement: Placement, *, offline: bool, encoded: bool) -> M
     """The model of a name or a folder, fetched where it must be; encoded: its prompts come encoded."""
     from sfumato.models.files.saved import load_model
     from sfumato.models.files.store import DESCRIPTION
-    from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
+    from sfumato.models.pretrained import fetch, is_repository, load_folder
 
-    shipped = MODELS.get(name)
-    folder = weights_folder(shipped) if shipped is not None else Path(name)
-    if name in HUB or (shipped is None and not folder.exists() and is_repository(name)):
+    folder = weights_folder(name) if name in MODELS else Path(name)
+    if name in HUB or (name not in MODELS and not folder.exists() and is_repository(name)):
         return load_folder(fetch(name, offline=offline, encoded=encoded), name=name, placement=placement)
     own = (folder / DESCRIPTION).is_file()  #  a folder that was exported for diffusers has both
     if (folder / "model_index.json").is_file() and not own:
         return load_folder(folder, name=name, placement=placement)
-    if shipped is not None or folder.is_dir():
+    if name in MODELS or folder.is_dir():
         return load_model(folder, name=name, placement=placement)
     raise ModelUnavailableError(
         f"no model {name!r}: give a folder with model.json or model_index.json, a hub id, or one of "
@@ -172,15 +175,16 @@ def _load(name: str, placement: Placement, *, offline: bool, encoded: bool) -> M
     )
 
 
-def _read_embeddings(models: Sequence[Model], path: Path) -> None:
-    """Give a file of embeddings to the models that it fits; to none of them is a UsageError."""
+def _read_embeddings(models: Sequence[Model], paths: Sequence[str | Path]) -> None:
+    """Give each file of embeddings to the models that it fits; one that fits none is a UsageError."""
     from sfumato.models.pretrained.prompts import encoded_prompts
 
-    refused: list[UsageError] = []
-    for model in models:
-        try:
-            encoded_prompts(model).read(path)
-        except UsageError as error:
-            refused.append(error)
-    if len(refused) == len(models):
-        raise refused[0]
+    for path in paths:
+        refused: list[UsageError] = []
+        for model in models:
+            try:
+                encoded_prompts(model).read(Path(path))
+            except UsageError as error:
+                refused.append(error)
+        if len(refused) == len(models):
+            raise refused[0]

@@ -9,7 +9,7 @@ import torch
 
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import schedule_from_dict
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, first_line
 from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.store import DESCRIPTION, read_folder, write_folder
 from sfumato.models.model import Model
@@ -65,12 +65,7 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def load_model(
-    folder: Path,
-    *,
-    name: str | None = None,
-    placement: Placement | None = None,
-) -> Model:
+def load_model(folder: Path, *, name: str | None = None, placement: Placement | None = None) -> Model:
     """The model of a folder, its weights verified; `name` is what recipes call it, by default its own name.
 
     placement: None is the CPU, in float32.
@@ -99,13 +94,9 @@ def load_model(
             provenance=description["provenance"],
             sha256=description["weights"]["sha256"],
         )
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ) as error:  # a UsageError is a ValueError
-        reason = str(error).splitlines()[0]
-        raise SfumatoError(f"{folder / DESCRIPTION} does not describe a model: {reason}") from error
+    # a UsageError is a ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise SfumatoError(
+            f"{folder / DESCRIPTION} does not describe a model: {first_line(error)}"
+        ) from error
     return model if placement is None else model.place(placement)

@@ -116,7 +116,6 @@ class ClassicUNet(Network):
             self.class2 = FCBlock(classes, d)
 
     def config(self) -> dict[str, Any]:
-        """The arguments that build this network again."""
         return {"hidden": self.hidden, "timed": self.timed, "classes": self.classes}
 
     def forward(self, x: Tensor, t: Tensor | None, label: Tensor | None = None) -> Tensor:
@@ -136,22 +135,18 @@ class ClassicUNet(Network):
         out: Tensor = self.out(h)  # (N, 1, 28, 28)
         return out
 
-    def _condition(
-        self, t: Tensor | None, label: Tensor
-    ) -> tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float]:
+    def _condition(self, t: Tensor | None, label: Tensor) -> list[Tensor | float]:
         """The class scales and the time shifts of the two places, each (N, C, 1, 1); 1 and 0 where none."""
-        scale1: Tensor | float = 1.0
-        scale2: Tensor | float = 1.0
-        shift1: Tensor | float = 0.0
-        shift2: Tensor | float = 0.0
+        scales: list[Tensor | float] = [1.0, 1.0]
+        shifts: list[Tensor | float] = [0.0, 0.0]
         if self.timed:
             if t is None:
                 raise UsageError("this network was built with timed=True: give it t")
-            shift1, shift2 = (fc(t[:, None])[:, :, None, None] for fc in (self.time1, self.time2))
+            shifts = [fc(t[:, None])[:, :, None, None] for fc in (self.time1, self.time2)]
         if self.classes is not None:
             hot = one_hot(label, self.classes).to(self.out.weight.dtype)  # (N, classes)
-            scale1, scale2 = (fc(hot)[:, :, None, None] for fc in (self.class1, self.class2))
-        return scale1, scale2, shift1, shift2
+            scales = [fc(hot)[:, :, None, None] for fc in (self.class1, self.class2)]
+        return scales + shifts
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:

@@ -91,17 +91,14 @@ class ResidualBlock(nn.Module):
 
 def residual_block(block: ResnetBlock2D, packing: Packing) -> ResidualBlock | None:
     """A residual block of the usual kind, or None."""
+    layers = {type(layer) for layer in (block.conv1, block.conv2, block.conv_shortcut) if layer is not None}
     known = (
         block.time_emb_proj is not None
         and block.time_embedding_norm in ("default", "scale_shift")
         and block.output_scale_factor == 1.0
         and type(block.nonlinearity) in (nn.SiLU, nn.GELU)
         and not block.training
-        and all(
-            type(layer) is nn.Conv2d
-            for layer in (block.conv1, block.conv2, block.conv_shortcut)
-            if layer is not None
-        )
+        and layers == {nn.Conv2d}
     )
     if not known:
         return None

@@ -6,8 +6,6 @@ upscales is shown the low-resolution picture, enlarged and noised, as three more
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sfumato.errors import SfumatoError
 from sfumato.models.low_resolution import EnlargedPicture
 from sfumato.models.model import Model
@@ -33,8 +31,7 @@ def clean(text: str) -> str:
 def load_deepfloyd(folder: Folder, *, name: str, placement: Placement) -> Model:
     """Stage I of a folder of IFPipeline, or a stage that upscales of IFSuperResolutionPipeline.
 
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
+    Errors are those of `load_network`.
     """
     upscales = "SuperResolution" in folder.pipeline
     scheduler = read_scheduler(folder.at("scheduler"))
@@ -45,33 +42,32 @@ def load_deepfloyd(folder: Folder, *, name: str, placement: Placement) -> Model:
             f"{folder.at('unet')}: {config.get('in_channels')} channels in and {config.get('out_channels')} "
             f"out are not those of a {folder.pipeline}"
         )
-    width = config.get("encoder_hid_dim") or config.get("cross_attention_dim", 0)
-    defaults = defaults_of(scheduler, steps=STEPS, guidance=GUIDANCE)
     shape = (channels, size, size)
-    schedule, low_schedule = schedule_of(scheduler), None
+    schedule, low_schedule, low_resolution = schedule_of(scheduler), None, None
+    steps, guidance = STEPS, GUIDANCE
     if upscales:
-        defaults = replace(defaults, steps=UPSCALE_STEPS, guidance=UPSCALE_GUIDANCE)
+        steps, guidance = UPSCALE_STEPS, UPSCALE_GUIDANCE
         low_schedule = schedule_of(read_scheduler(folder.at("image_noising_scheduler")))
-    call = ConditionalUNet(schedule, low_schedule)
+        t = (NOISE_LEVEL + 1) / 1000
+        low_resolution = EnlargedPicture(schedule=low_schedule, t=t, state_shape=shape)
     embeddings = text_embeddings(
         folder,
+        {"text_encoder": "tokenizer"},
         device=placement.device,
-        width=width,
-        length=lambda tokenizer: TOKENS,  # noqa: ARG005
-        masked=lambda encoder: True,  # noqa: ARG005
+        width=config.get("encoder_hid_dim") or config.get("cross_attention_dim", 0),
+        length=TOKENS,
+        masked=True,
         clean=clean,
     )
     return Model(
-        lazy_network(folder, "unet", placement, call=call),
+        lazy_network(folder, "unet", placement, call=ConditionalUNet(schedule, low_schedule)),
         name=name,
         schedule=schedule,
         prediction=prediction_of(scheduler),
         shape=shape,
         conditioner=EncodedPrompts(embeddings),
-        low_resolution=None
-        if low_schedule is None
-        else EnlargedPicture(schedule=low_schedule, t=(NOISE_LEVEL + 1) / 1000, state_shape=shape),
-        defaults=defaults,
+        low_resolution=low_resolution,
+        defaults=defaults_of(scheduler, steps=steps, guidance=guidance),
         sha256=weights_digest(folder.at("unet")),
         postprocess=filters_of(folder),
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +19,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sfumato.cache import cache_folder
-from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError, first_line
 from sfumato.models.pretrained.safety import read_shapes
+from sfumato.pictures.files import publish
 
 FORMAT = "sfumato-embeddings-1"
 ROWS = 8  # texts that go through the encoder together
@@ -52,10 +52,10 @@ Encode = Callable[[Sequence[str]], PromptEmbedding]  # n texts -> (n, L, D) and 
 class Embeddings:
     """The embeddings of one text encoder.
 
-    load: brings the encoder into memory; None where there is none. It is called when a text is not yet known,
-    for all such texts at once, and what it returns is dropped right after, so that the memory is free again.
-    key: the sha256 of the encoder's weights, asked for when it is needed. clean: texts as the encoder was
-    trained on them; two texts that are cleaned alike are one. width, pooled: D and P that the network takes.
+    load: brings the encoder into memory; None where there is none. It is called for all new texts at once,
+    and what it returns is dropped right after, so that the memory is free again. key: the sha256 of the
+    encoder's weights, called when it is needed. clean: texts as the encoder was trained on them; two texts
+    that are cleaned alike are one. width, pooled: D and P that the network takes.
     """
 
     def __init__(
@@ -131,8 +131,7 @@ class Embeddings:
         if path.suffix.lower() != ".safetensors":
             raise UsageError(f"{path}: embeddings are written as .safetensors")
         self.prepare(texts)
-        cleaned = list(dict.fromkeys(self._clean(text) for text in texts))
-        _write(path, {text: self._known[text] for text in cleaned}, self.key or "")
+        _write(path, {text: self._known[text] for text in map(self._clean, texts)}, self.key or "")
         return path
 
     def read(self, path: Path) -> list[str]:
@@ -202,20 +201,17 @@ class Embeddings:
 
 def _write(path: Path, embeddings: Mapping[str, PromptEmbedding], key: str) -> None:
     """One file of embeddings, there whole or not at all."""
-    texts = list(embeddings)
-    tensors = {str(i): embeddings[text].hidden.contiguous() for i, text in enumerate(texts)}
-    for i, text in enumerate(texts):
-        pooled = embeddings[text].pooled
-        if pooled is not None:
-            tensors[f"{i}{POOLED}"] = pooled.contiguous()
-    content = save(tensors, {"format": FORMAT, "encoder": key, "texts": json.dumps(texts)})
+    tensors: dict[str, Tensor] = {}
+    for i, embedding in enumerate(embeddings.values()):
+        tensors[str(i)] = embedding.hidden.contiguous()
+        if embedding.pooled is not None:
+            tensors[f"{i}{POOLED}"] = embedding.pooled.contiguous()
+    content = save(tensors, {"format": FORMAT, "encoder": key, "texts": json.dumps(list(embeddings))})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
     except OSError as error:
         raise SfumatoError(f"cannot write embeddings to {path}: {error}") from error
+    publish(path, content)
 
 
 def _read(path: Path) -> tuple[dict[str, PromptEmbedding], str]:
@@ -235,4 +231,4 @@ def _read(path: Path) -> tuple[dict[str, PromptEmbedding], str]:
     except UsageError:
         raise
     except (OSError, SafetensorError, SfumatoError, KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} cannot be read as embeddings: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} cannot be read as embeddings: {first_line(error)}") from error

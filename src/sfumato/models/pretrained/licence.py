@@ -15,12 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from sfumato.errors import ModelUnavailableError
-from sfumato.models.pretrained.loading import (
-    Folder,
-    check_network,
-    load_feature_extractor,
-    load_network,
-)
+from sfumato.models.pretrained.loading import Folder, check_network, load_feature_extractor, load_network
 
 CHECKER, EXTRACTOR, WATERMARK = "safety_checker", "feature_extractor", "watermarker"
 
@@ -54,22 +49,16 @@ class LicenceFilters:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """The pictures (B, 3, H, W) in [-1, 1] as they may leave; black where the checker objects."""
+        device = pictures.device
         shown = ((pictures / 2 + 0.5).clamp(0, 1)).float().cpu().permute(0, 2, 3, 1).numpy()  # (B, H, W, 3)
         if self.checks:
-            shown = self._checked(shown, pictures.device)
-        eight_bits = [Image.fromarray(picture) for picture in _eight_bits(shown)]
+            pixels = self._prepare(_eight_bits(shown), return_tensors="pt").pixel_values
+            shown, _, _ = self._checker.to(device)(clip_input=pixels.to(device), images=shown)
+        eight_bits = _eight_bits(shown)
         if self.marks:
             eight_bits = self._mark.apply_watermark(eight_bits)
         rows = torch.from_numpy(np.stack([np.asarray(picture) for picture in eight_bits]))
-        return (rows.permute(0, 3, 1, 2).float() / 127.5 - 1).to(pictures.device)
-
-    def _checked(self, shown: np.ndarray[Any, Any], device: torch.device) -> np.ndarray[Any, Any]:
-        pixels = self._prepare(
-            [Image.fromarray(picture) for picture in _eight_bits(shown)], return_tensors="pt"
-        )
-        checked: np.ndarray[Any, Any]
-        checked, _, _ = self._checker.to(device)(clip_input=pixels.pixel_values.to(device), images=shown)
-        return checked
+        return (rows.permute(0, 3, 1, 2).float() / 127.5 - 1).to(device)
 
 
 def filters_of(folder: Folder) -> LicenceFilters | None:
@@ -77,7 +66,6 @@ def filters_of(folder: Folder) -> LicenceFilters | None:
     return LicenceFilters(folder) if {CHECKER, WATERMARK} & set(folder.components) else None
 
 
-def _eight_bits(shown: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """(B, H, W, C) in [0, 1] as 8 bits a value, as diffusers rounds."""
-    eight: np.ndarray[Any, Any] = (shown * 255).round().astype("uint8")
-    return eight
+def _eight_bits(shown: np.ndarray[Any, Any]) -> list[Image.Image]:
+    """(B, H, W, C) in [0, 1] as pictures of 8 bits a value, as diffusers rounds."""
+    return [Image.fromarray(picture) for picture in (shown * 255).round().astype("uint8")]

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.errors import ModelUnavailableError, SfumatoError, first_line
 from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
 from sfumato.models.runtime.lazy import Call, LazyNetwork
 from sfumato.models.runtime.placement import Placement
@@ -26,16 +26,9 @@ INDEX = "model_index.json"
 
 # The classes that are loaded, by the library that they come from; any other name is refused.
 CLASSES = {
-    "UNet2DModel": "diffusers",
-    "UNet2DConditionModel": "diffusers",
-    "AutoencoderKL": "diffusers",
-    "T5EncoderModel": "transformers",
-    "CLIPTextModel": "transformers",
-    "CLIPTextModelWithProjection": "transformers",
-    "T5Tokenizer": "transformers",
-    "T5TokenizerFast": "transformers",
-    "CLIPTokenizer": "transformers",
-    "CLIPTokenizerFast": "transformers",
+    **dict.fromkeys(("UNet2DModel", "UNet2DConditionModel", "AutoencoderKL"), "diffusers"),
+    **dict.fromkeys(("T5EncoderModel", "CLIPTextModel", "CLIPTextModelWithProjection"), "transformers"),
+    **dict.fromkeys(("T5Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast"), "transformers"),
     "IFSafetyChecker": "sfumato.models.pretrained.checker",
     "IFWatermarker": "diffusers.pipelines.deepfloyd_if.watermark",
 }
@@ -50,7 +43,7 @@ class Folder:
 
     path: Path
     pipeline: str  #                                 the class that it names
-    components: Mapping[str, tuple[str, str]]  #     name -> (library, class)
+    components: Mapping[str, str]  #                 name -> class
     options: Mapping[str, Any]  #                    what else the index says
 
     def at(self, component: str) -> Path:
@@ -66,11 +59,11 @@ class Folder:
         """The class of a component; SfumatoError where the index names none."""
         if component not in self.components:
             raise SfumatoError(f"{self.path / INDEX} names no {component}: it is not a {self.pipeline}")
-        return self.components[component][1]
+        return self.components[component]
 
-    def config(self, component: str, file: str = "config.json") -> dict[str, Any]:
+    def config(self, component: str) -> dict[str, Any]:
         """The checked configuration of a component."""
-        return read_config(self.at(component) / file)
+        return read_config(self.at(component) / "config.json")
 
 
 def open_folder(path: Path) -> Folder:
@@ -89,7 +82,7 @@ def open_folder(path: Path) -> Folder:
         if len(value) != 2 or not all(isinstance(part, str | None) for part in value):
             raise SfumatoError(f"{path / INDEX}: {name} is {value!r:.60}, not a library and a class")
         if value[1] is not None:
-            components[name] = (str(value[0]), str(value[1]))
+            components[name] = str(value[1])
     return Folder(path, str(index.get("_class_name")), components, options)
 
 
@@ -126,14 +119,29 @@ def lazy_network(
 
 
 def check_network(folder: Folder, component: str) -> int:
-    """Refuse a network that `load_network` could not load, without memory for it; how many weights it has."""
+    """Refuse a network that `load_network` could not load, before memory is taken for it.
+
+    Returns how many weights it has.
+    """
     place, cls = folder.at(component), _class(folder, component)
     config = folder.config(component)
     shapes: Shapes = {}
     for file in weight_files(place):
         shapes |= read_shapes(file)
-    with one_line(f"{place} cannot be loaded"):
-        return _compare(place, _without_memory(cls, config), shapes)
+    with one_line(f"{place} cannot be loaded"), torch.device("meta"):  # where sizes cost nothing
+        of_diffusers = hasattr(cls, "from_config")
+        network = cls.from_config(config) if of_diffusers else cls(cls.config_class.from_dict(config))
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in expected.items():
+        if name in shapes and shapes[name] != shape:
+            raise SfumatoError(
+                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
+            )
+    wanted, held = (sum(map(math.prod, s.values())) for s in (expected, shapes))
+    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
+    if wanted - tied > held:
+        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
+    return wanted
 
 
 def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
@@ -183,32 +191,6 @@ def import_library(name: str) -> Any:
         ) from error
 
 
-def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
-    """The network of a configuration on the meta device, where sizes cost nothing."""
-    with torch.device("meta"):
-        module: nn.Module = (
-            cls.from_config(config)
-            if hasattr(cls, "from_config")
-            else cls(cls.config_class.from_dict(config))
-        )
-    return module
-
-
-def _compare(place: Path, network: nn.Module, shapes: Shapes) -> int:
-    """Refuse weights that are not those of the network, before memory is taken for it; how many there are."""
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    wanted, held = (sum(math.prod(shape) for shape in s.values()) for s in (expected, shapes))
-    for name, shape in expected.items():
-        if name in shapes and shapes[name] != shape:
-            raise SfumatoError(
-                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
-            )
-    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
-    if wanted - tied > held:
-        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
-    return wanted
-
-
 @contextmanager
 def one_line(what: str) -> Iterator[None]:
     """Any complaint of a library becomes a SfumatoError of one line."""
@@ -217,5 +199,4 @@ def one_line(what: str) -> Iterator[None]:
     except SfumatoError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SfumatoError(f"{what}: {lines[0]:.200}") from error
+        raise SfumatoError(f"{what}: {first_line(error):.200}") from error

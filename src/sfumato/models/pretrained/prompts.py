@@ -30,7 +30,6 @@ class EncodedPrompts:
         self.embeddings = embeddings
 
     def prepare(self, conditions: Sequence[Condition]) -> None:
-        """Have the texts of a run encoded before the network is needed."""
         self.embeddings.prepare([_text(condition) for condition in conditions])
 
     def __call__(self, conditions: Sequence[Condition], device: torch.device) -> dict[str, Any]:
@@ -42,18 +41,8 @@ class EncodedPrompts:
         return self.embeddings.read(path)
 
     def write(self, path: Path, texts: Sequence[str]) -> Path:
-        """Encode texts, and the empty one, into one file for `read` elsewhere.
-
-        Raises:
-            UsageError: the file would not be a .safetensors.
-            ModelUnavailableError: there is no text encoder.
-            SfumatoError: the file cannot be written.
-        """
+        """Encode texts, and the empty one, into one file for `read` elsewhere, as `Embeddings.export`."""
         return self.embeddings.export(path, [*texts, ""])
-
-    def borrow(self, other: EncodedPrompts) -> None:
-        """Where there is no text encoder here, use that of another model that takes the same texts."""
-        self.embeddings.borrow(other.embeddings)
 
 
 class PooledPrompts(EncodedPrompts):

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.core.noise import DrawNoise
 from sfumato.errors import SfumatoError
 from sfumato.models.codec import LatentCodec
 from sfumato.models.low_resolution import PictureOfLatentSize
 from sfumato.models.model import Model
-from sfumato.models.pretrained.encoders import text_embeddings, two_text_embeddings
+from sfumato.models.pretrained.encoders import text_embeddings
 from sfumato.models.pretrained.loading import Folder, lazy_network
 from sfumato.models.pretrained.prompts import ConditionalUNet, EncodedPrompts, PooledPrompts, square
 from sfumato.models.pretrained.safety import weights_digest
@@ -70,32 +70,33 @@ def _of_vae(placement: Placement) -> Placement:
 def load_stable_diffusion(folder: Folder, *, name: str, placement: Placement) -> Model:
     """The model of a folder of StableDiffusionPipeline, StableDiffusionUpscalePipeline or -XLPipeline.
 
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
+    Errors are those of `load_network`.
     """
     scheduler = read_scheduler(folder.at("scheduler"))
     config, vae = folder.config("unet"), folder.config("vae")
-    upscales, pixels = "Upscale" in folder.pipeline, vae.get("out_channels", 3)
+    upscales = "Upscale" in folder.pipeline
+    pixels, latents = vae.get("out_channels", 3), vae.get("latent_channels")
     size, channels, shown = square(folder, config), config.get("out_channels"), config.get("in_channels")
     more = pixels if upscales else 0
-    if not isinstance(channels, int) or channels != vae.get("latent_channels") or shown != channels + more:
+    if not isinstance(channels, int) or channels != latents or shown != channels + more:
         raise SfumatoError(
-            f"{folder.at('unet')}: {shown} channels in and {channels} out do not fit "
-            f"the VAE's {vae.get('latent_channels')}; inpainting UNets are not read"
+            f"{folder.at('unet')}: {shown} channels in and {channels} out do not fit the VAE's {latents}; "
+            "inpainting UNets are not read"
         )
     if vae.get("latents_mean") or vae.get("latents_std"):
         raise SfumatoError(f"{folder.at('vae')}: latents with a mean of their own are not known here")
     enlarge = 2 ** (len(vae.get("block_out_channels", [1])) - 1)
     shape, state_shape = (pixels, size * enlarge, size * enlarge), (channels, size, size)
-    large = "XL" in folder.pipeline
-    schedule, low_schedule = schedule_of(scheduler), None
-    steps, guidance = STEPS, XL_GUIDANCE if large else GUIDANCE
+    schedule, low_schedule, low_resolution = schedule_of(scheduler), None, None
+    steps, guidance = STEPS, XL_GUIDANCE if "XL" in folder.pipeline else GUIDANCE
     if upscales:
         steps, guidance = UPSCALE_STEPS, UPSCALE_GUIDANCE
         low_schedule = schedule_of(read_scheduler(folder.at("low_res_scheduler")))
-    defaults = defaults_of(scheduler, steps=steps, guidance=guidance)
-    call = ConditionalUNet(schedule, low_schedule)
-    unet = lazy_network(folder, "unet", placement, call=call)
+        t = (NOISE_LEVEL + 1) / 1000
+        low_resolution = PictureOfLatentSize(
+            schedule=low_schedule, t=t, channels=pixels, state_shape=state_shape
+        )
+    unet = lazy_network(folder, "unet", placement, call=ConditionalUNet(schedule, low_schedule))
     codec = VAECodec(
         lazy_network(folder, "vae", _of_vae(placement)),
         scaling=float(vae.get("scaling_factor", 0.18215)),
@@ -103,55 +104,34 @@ def load_stable_diffusion(folder: Folder, *, name: str, placement: Placement) ->
         state_shape=state_shape,
     )
     codec.vae.share_slot(unet)
+    defaults = defaults_of(scheduler, steps=steps, guidance=guidance)
     return Model(
         unet,
         name=name,
         schedule=schedule,
         prediction=prediction_of(scheduler),
         shape=shape,
-        conditioner=(_two_texts if large else _one_text)(folder, config, placement.device, shape),
+        conditioner=_prompts(folder, config, placement.device, shape[1:]),
         codec=codec,
-        low_resolution=None
-        if low_schedule is None
-        else PictureOfLatentSize(
-            schedule=low_schedule, t=(NOISE_LEVEL + 1) / 1000, channels=pixels, state_shape=state_shape
-        ),
+        low_resolution=low_resolution,
         defaults=replace(defaults, clip=False, quantile=None),
         sha256=weights_digest(folder.at("unet")),
     )
 
 
-def _one_text(
-    folder: Folder,
-    config: Mapping[str, Any],
-    device: torch.device | str,
-    shape: tuple[int, int, int],  # noqa: ARG001
+def _prompts(
+    folder: Folder, config: Mapping[str, Any], device: torch.device | str, size: tuple[int, int]
 ) -> EncodedPrompts:
-    return EncodedPrompts(
-        text_embeddings(
-            folder,
-            device=device,
-            width=int(config.get("cross_attention_dim", 0)),
-            length=lambda tokenizer: int(tokenizer.model_max_length),
-            masked=_masked,
-        )
-    )
-
-
-def _two_texts(
-    folder: Folder, config: Mapping[str, Any], device: torch.device | str, shape: tuple[int, int, int]
-) -> PooledPrompts:
+    """Texts by one CLIP; for Stable Diffusion XL by two, with the pooled text and the size (H, W)."""
+    width = int(config.get("cross_attention_dim", 0))
+    if "XL" not in folder.pipeline:
+        one = {"text_encoder": "tokenizer"}
+        return EncodedPrompts(text_embeddings(folder, one, device=device, width=width))
     times = 6 * int(config.get("addition_time_embed_dim") or 0)
     pooled = int(config.get("projection_class_embeddings_input_dim") or 0) - times
     if config.get("addition_embed_type") != "text_time" or pooled < 1:
         raise SfumatoError(f"{folder.at('unet')} takes no pooled text and sizes: it is no UNet of SDXL")
-    embeddings = two_text_embeddings(
-        folder, device=device, width=int(config.get("cross_attention_dim", 0)), pooled=pooled
-    )
+    two = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    embeddings = text_embeddings(folder, two, device=device, width=width, pooled=pooled, masked=False)
     blank = bool(folder.options.get("force_zeros_for_empty_prompt", True))
-    return PooledPrompts(embeddings, size=shape[1:], blank=blank)
-
-
-def _masked(encoder: nn.Module) -> bool:
-    """Whether padding is hidden from the text encoder: as diffusers decides it."""
-    return bool(getattr(encoder.config, "use_attention_mask", False))
+    return PooledPrompts(embeddings, size=size, blank=blank)

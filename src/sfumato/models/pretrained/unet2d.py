@@ -7,7 +7,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
 from sfumato.models.pretrained.loading import Folder, load_network
@@ -43,12 +42,7 @@ def timesteps_of(t: Tensor, timesteps: int) -> Tensor:
 
 
 def load_unet2d(folder: Folder, *, name: str, placement: Placement) -> Model:
-    """A model of a DDPMPipeline or DDIMPipeline folder.
-
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
-        UsageError: it cannot be placed there.
-    """
+    """A model of a DDPMPipeline or DDIMPipeline folder; errors are those of `load_network`."""
     scheduler = read_scheduler(folder.at("scheduler"))
     config = folder.config("unet")
     size = config.get("sample_size")
@@ -64,8 +58,7 @@ def load_unet2d(folder: Folder, *, name: str, placement: Placement) -> Model:
             f"{folder.at('unet')}: class_embed_type {config['class_embed_type']!r:.40} takes more than a "
             "class, which no expression says"
         )
-    classes = config.get("num_class_embeds")
-    schedule: BetaTable = schedule_of(scheduler)
+    schedule = schedule_of(scheduler)
     defaults = defaults_of(scheduler, steps=OTHER_STEPS)
     if defaults.solver in STEPS:
         defaults = defaults_of(scheduler, steps=min(schedule.timesteps, STEPS[defaults.solver]))
@@ -76,7 +69,7 @@ def load_unet2d(folder: Folder, *, name: str, placement: Placement) -> Model:
         schedule=schedule,
         prediction=prediction_of(scheduler),
         shape=shape,
-        classes=classes,
+        classes=config.get("num_class_embeds"),
         defaults=defaults,
         sha256=weights_digest(folder.at("unet")),
     )

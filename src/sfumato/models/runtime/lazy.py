@@ -10,7 +10,7 @@ from torch import nn
 
 from sfumato.errors import ModelUnavailableError
 from sfumato.models.runtime.placement import Placement
-from sfumato.models.runtime.runner import Runner
+from sfumato.models.runtime.runner import NetworkRunner, Runner
 
 # How a network is called with the arguments of a model: (the network, *arguments) -> its answer.
 Call = Callable[..., Any]
@@ -37,8 +37,8 @@ class DeviceSlot:
             self._holder = None
 
 
-class LazyNetwork:
-    """A network that is loaded at its first call (a `runner.NetworkRunner`).
+class LazyNetwork(NetworkRunner):
+    """A network that is loaded at its first call.
 
     Prompts are encoded before that, so that text encoder and network never share the memory.
 
@@ -59,17 +59,7 @@ class LazyNetwork:
         self._slot = DeviceSlot()
         self._expected = 0
         self._runner: Runner | None = None
-        self.placement = placement
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return torch.device(self.placement.device)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The arithmetic of its convolutions and products."""
-        return self.placement.dtype
+        self.place(placement)
 
     @property
     def loaded(self) -> bool:
@@ -83,12 +73,11 @@ class LazyNetwork:
     def runner(self) -> Runner:
         """What runs the network, which is loaded and brought to its device for it."""
         if self._runner is None:
-            place = self.placement
-            waits = place.offload != "no"
+            waits = self.placement.offload != "no"
             network = self._load(device="cpu" if waits else self.device, dtype=self.dtype)
-            if place.offload == "layers":
+            if self.placement.offload == "layers":
                 network = by_layers(network, self.device)
-            self._runner = Runner(network, place, owned=True, placed=waits)
+            self._runner = Runner(network, self.placement, owned=True, placed=waits)
             self._runner.plan_rows(self._expected)
         if self.placement.offload == "network":
             self._slot.take(self._runner.network, self.device)
@@ -99,23 +88,21 @@ class LazyNetwork:
         self._slot = other._slot
 
     def __call__(self, *args: Any, **named: Any) -> Any:
-        """What the network answers."""
         runner = self.runner()
         return runner(*args, **named) if self._call is None else self._call(runner, *args, **named)
 
     def place(self, placement: Placement) -> None:
         """As `NetworkRunner.place`: what was in memory is loaded again when it is next needed."""
         self.placement = placement
+        self.device, self.dtype = torch.device(placement.device), placement.dtype
         self.unload()
 
     def plan_rows(self, rows: int) -> None:
-        """As `NetworkRunner.plan_rows`, also while it is not in memory."""
         self._expected = max(self._expected, rows)
         if self._runner is not None:
             self._runner.plan_rows(rows)
 
     def unload(self) -> None:
-        """Free its memory; it is loaded again when it is next needed."""
         if self._runner is not None:
             self._slot.forget(self._runner.network)
         self._runner = None

@@ -30,11 +30,10 @@ def can_pack(dtype: torch.dtype) -> bool:
     """Whether this build of PyTorch and this processor pack weights of a dtype."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    operators = all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
-    known = dtype is torch.float32 or (
-        dtype is torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
-    return operators and known
+    if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
+        return False
+    bf16 = dtype is torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32 or bf16
 
 
 def adapted(network: nn.Module, device: torch.device, dtype: torch.dtype, *, owned: bool) -> nn.Module:
@@ -124,9 +123,8 @@ class Ready:
         """The form; `how` is what else it depends on, and it is made again when that changes."""
         known = how if self._owned else (*map(version, self._sources), *how)
         if self._made is None or known != self._known:
-            # freed weights are read back from their packed form
             sources = self._sources
-            if not sources:
+            if not sources:  # freed weights are read back from their packed form
                 assert self._made is not None
                 sources = (self._made.to_dense(),)
             source = sources[0] if len(sources) == 1 else torch.cat([part.detach() for part in sources])
@@ -191,18 +189,10 @@ class PackedConv2d(_Layer):
 
     def added_to(self, y: Tensor, x: Tensor) -> Tensor:
         """y + what it answers to x, in one pass."""
-        x = x.to(self.dtype)
+        x, y = x.to(self.dtype), y.to(self.dtype)
+        weight, bias = self.ready(tuple(x.shape)), self._added()
         out: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            x,
-            y.to(self.dtype),
-            self.ready(tuple(x.shape)),
-            self._added(),
-            *self.settings,
-            "add",
-            1.0,
-            None,
-            [],
-            None,
+            x, y, weight, bias, *self.settings, "add", 1.0, None, [], None
         )
         return out
 
@@ -233,19 +223,10 @@ class CastConv2d(_Layer):
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__(layer, dtype=dtype)
-        self.stride, self.padding = layer.stride, layer.padding
-        self.dilation, self.groups = layer.dilation, layer.groups
+        self.settings: tuple[Any, ...] = layer.stride, layer.padding, layer.dilation, layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(
-            x.to(self.dtype),
-            self.ready(),
-            self._added(),
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+        return F.conv2d(x.to(self.dtype), self.ready(), self._added(), *self.settings)
 
 
 class CastLinear(_Layer):

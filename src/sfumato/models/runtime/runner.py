@@ -40,29 +40,25 @@ PAYS: Mapping[str, int] = {"cuda": 2_000}
 class NetworkRunner(Protocol):
     """What runs a network: `Runner`, `CallableRunner`, or `LazyNetwork`, which loads it first.
 
-    weights: how many there are; None where that is not known.
+    device   where the network computes
+    dtype    the arithmetic of its convolutions and products
+    weights  how many there are; None where that is not known
     """
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network computes."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The arithmetic of its convolutions and products."""
-
-    @property
-    def weights(self) -> int | None:
-        """How many weights the network has."""
+    device: torch.device
+    dtype: torch.dtype
+    weights: int | None
 
     def place(self, placement: Placement) -> None:
         """Run the network there from now on; UsageError where that cannot be, and nothing is changed."""
 
-    def plan_rows(self, rows: int) -> None:
+    def plan_rows(self, rows: int) -> None:  # noqa: ARG002
         """A run of so many rows (pictures x steps) comes: what `compile="auto"` goes by."""
+        return
 
     def unload(self) -> None:
-        """Free the memory of a network that can be loaded again; others stay."""
+        """Free the memory of a network that can be loaded again; by default it stays."""
+        return
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         """What the network answers."""
@@ -89,33 +85,24 @@ def runner_of(network: Callable[..., Any], placement: Placement | None) -> Netwo
     return Runner(network, placement or Placement(device=here), as_written=not isinstance(network, Network))
 
 
-class CallableRunner:
+class CallableRunner(NetworkRunner):
     """A function, or another callable that is no nn.Module: it is called as it is, in autocast if at all."""
 
-    weights: int | None = None
-
     def __init__(self, network: Callable[..., Any], placement: Placement) -> None:
-        self.network = network
+        self.network, self.weights = network, None
         self.place(placement)
 
     def place(self, placement: Placement) -> None:
-        """As `NetworkRunner.place`: tensors come on that device, in float32."""
         if placement.compile == "on" or placement.offload != "no":
             raise UsageError("a network that is no nn.Module is called as it is: leave compile, offload out")
         self.device, self.dtype = torch.device(placement.device), placement.dtype
-
-    def plan_rows(self, rows: int) -> None:
-        """Nothing is compiled here."""
-
-    def unload(self) -> None:
-        """Nothing was loaded."""
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         with _autocast(self.device, self.dtype):
             return self.network(*args, **named)
 
 
-class Runner:
+class Runner(NetworkRunner):
     """A network on a device, in an arithmetic, compiled or packed.
 
     The network is moved to the device, in place. It stays what it is, in float32, may be saved, and, unless
@@ -141,6 +128,7 @@ class Runner:
         as_written: bool = False,
     ) -> None:
         self.network = network
+        self.weights = sum(parameter.numel() for parameter in network.parameters())
         self._owned, self._placed, self._as_written = owned, placed, as_written
         self.place(placement)
 
@@ -157,11 +145,6 @@ class Runner:
                 self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
-    def weights(self) -> int:
-        """How many the network has."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
-
-    @property
     def compiled(self) -> bool:
         """Whether this network is compiled, or will be at its first call."""
         if self._compile != "auto":
@@ -170,11 +153,7 @@ class Runner:
         return pays and compiler_missing(self.device) is None
 
     def plan_rows(self, rows: int) -> None:
-        """As `NetworkRunner.plan_rows`, until the first call."""
         self._expected = max(self._expected, rows)
-
-    def unload(self) -> None:
-        """The network stays: nothing here could load it again."""
 
     def module(self) -> nn.Module:
         """The network as it is run: for those that are called by methods of their own."""

@@ -36,33 +36,15 @@ from sfumato.apps.cli import (
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
 
-DRAW, CHANGE, AGAIN, MODELS, SERVE = "Draw", "Change a picture", "Make again", "Models", "Serve"
-COMMANDS: tuple[tuple[Command, str], ...] = (
-    (fuse.generate, DRAW),
-    (fuse.anagram, DRAW),
-    (fuse.hybrid, DRAW),
-    (fuse.compose, DRAW),
-    (fuse.panorama, DRAW),
-    (edit.translate, CHANGE),
-    (edit.inpaint, CHANGE),
-    (edit.upscale, CHANGE),
-    (denoise.denoise, CHANGE),
-    (replay.replay, AGAIN),
-    (replay.run, AGAIN),
-    (models.models, MODELS),
-    (encode.encode, MODELS),
-    (export.export, MODELS),
-    (train.train, MODELS),
-    (evaluate.evaluate, MODELS),
-    (demo.demo, MODELS),
-    (report.report, MODELS),
-    (serve.studio, SERVE),
-    (serve.serve, SERVE),
-)
-EXAMPLES: dict[str, str] = {
-    name: example
-    for group in (fuse, edit, denoise, replay, models, encode, export, train, evaluate, demo, report, serve)
-    for name, example in group.EXAMPLES.items()
+COMMANDS: dict[str, tuple[Command, ...]] = {
+    "Draw": (fuse.generate, fuse.anagram, fuse.hybrid, fuse.compose, fuse.panorama),
+    "Change a picture": (edit.translate, edit.inpaint, edit.upscale, denoise.denoise),
+    "Make again": (replay.replay, replay.run),
+    "Models": (
+        *(models.models, encode.encode, export.export, train.train, evaluate.evaluate),
+        *(demo.demo, report.report),
+    ),
+    "Serve": (serve.studio, serve.serve),
 }
 
 app = typer.Typer(
@@ -72,10 +54,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     epilog="Example: sfumato demo --out demo",
 )
-for _command, _panel in COMMANDS:
-    app.command(rich_help_panel=_panel, epilog=f"Example: {EXAMPLES[_command.__name__]}")(
-        with_options(_command)
-    )
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        _example = sys.modules[_command.__module__].EXAMPLES[_command.__name__]
+        app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(with_options(_command))
 
 
 def _print_version(wanted: bool) -> None:

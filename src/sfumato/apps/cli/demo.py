@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.apps.cli.report import make_report
 
+_model = partial(Option, autocompletion=names.complete_models)
 EXAMPLES = {"demo": "sfumato demo --out demo"}
 
 
@@ -23,12 +25,8 @@ def demo(
         Path, Option("--out", "-o", help="Folder of the page and its pictures; made if it is missing.")
     ] = Path("demo"),
     model: Annotated[str, model_option("Text-to-image model of the page.")] = "emoji",
-    digits: Annotated[
-        str, Option(help="Digits model that draws.", autocompletion=names.complete_models)
-    ] = "digits",
-    denoiser: Annotated[
-        str, Option(help="Model of the denoising section.", autocompletion=names.complete_models)
-    ] = "digits-denoise",
+    digits: Annotated[str, _model(help="Digits model that draws.")] = "digits",
+    denoiser: Annotated[str, _model(help="Model of the denoising section.")] = "digits-denoise",
     seed: Annotated[int, Option(min=0, max=2**63, help="Seed of every picture.")] = 0,
 ) -> None:
     """Make a short page of the report: pictures by prompt, edits, anagrams, hybrids; then the same of digits.

@@ -10,15 +10,14 @@ from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.inputs import Inputs
-from sfumato.apps.cli.options import Loading, Output, model_option
+from sfumato.apps.cli.inputs import fitting
+from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, model_option
 from sfumato.apps.cli.outputs import check_outputs
-from sfumato.apps.cli.progress import Bar, progress_bar
+from sfumato.apps.cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.models.model import Model
     from sfumato.study import Denoising
 
 EXAMPLES = {"denoise": 'sfumato denoise apple.png "a red apple" --at 0.25 --at 0.5 --at 0.75'}
@@ -38,7 +37,7 @@ def denoise(
         list[float] | None,
         Option(
             help="Noise level: a time above 0 to 1 (pure noise); repeatable, by default 0.25, 0.5 and 0.75.",
-            callback=checks.shares,
+            callback=checks.share,
         ),
     ] = None,
     steps: Annotated[int, Option(min=1, max=names.MAX_STEPS, help="Steps of the iterative denoising.")] = 20,
@@ -47,55 +46,33 @@ def denoise(
     ] = 2.0,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the noise.")] = 0,
     out: Annotated[Path, Option("--out", "-o", help="Sheet to write.")] = Path("denoise.png"),
-    enlarge: Annotated[
-        int, Option(min=1, max=names.MAX_ENLARGE, help="Make every pixel this many pixels wide and high.")
-    ] = 3,
+    enlarge: Annotated[int, Option(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 3,
 ) -> None:
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
     outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
-    inputs = Inputs(loaded)
-    clean = inputs.picture(picture)
+    from sfumato.pictures.given import picture_of
+    from sfumato.study import denoise
+
+    clean = picture_of(fitting(picture, loaded), size=loaded.shape[1:], channels=loaded.shape[0])
     outputs.refuse_inputs([str(picture)])
-    levels = tuple(at or LEVELS)
+    settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
+    levels = at or LEVELS
+    found = []
     with progress_bar("denoise") as bar:
-        found = study(loaded, clean, prompt, bar, at=levels, steps=steps, blur=blur, seed=seed)
+        for index, t in enumerate(levels):
+            found += denoise(loaded, clean, prompt, at=[t], **settings)
+            bar.show(index + 1, len(levels))
     facts = {
         "model": loaded.name,
         "weights": loaded.sha256,
         "picture": str(picture),
         "prompt": prompt,
         "at": list(levels),
-        "steps": steps,
-        "blur": blur,
-        "seed": seed,
+        **settings,
     }
     typer.echo(write_sheet(found, outputs.picture, enlarge, {"denoise": facts, "version": 1}))
     print_psnr(found, clean)
-
-
-def study(
-    model: Model,
-    clean: Tensor,
-    prompt: str | None,
-    bar: Bar,
-    *,
-    at: tuple[float, ...],
-    steps: int,
-    blur: float = 2.0,
-    seed: int = 0,
-) -> list[Denoising]:
-    """The denoisings of a picture (1, C, H, W) at each level; the bar moves with the levels."""
-    from sfumato.core.expression import prompt as prompt_of
-    from sfumato.core.expression import unconditional
-    from sfumato.study import denoise
-
-    what = unconditional() if prompt is None else prompt_of(prompt)
-    found = []
-    for index, t in enumerate(at):
-        found += denoise(model, clean, what, at=[t], steps=steps, blur=blur, seed=seed)
-        bar.show(index + 1, len(at))
-    return found
 
 
 def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict[str, Any]) -> Path:
@@ -104,18 +81,18 @@ def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict
 
     from sfumato.pictures import labelled_grid, save_picture
 
-    rows = [torch.cat(ways(one)).clamp(-1, 1) for one in found]
+    rows = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
     sheet = labelled_grid(rows, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
     return save_picture(sheet, path, metadata=metadata)
 
 
-def ways(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def columns_of(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The columns of a row, each (1, C, H, W)."""
     return one.noised, one.blurred, one.one_step, one.iterative
 
 
 def print_psnr(found: list[Denoising], clean: Tensor) -> None:
-    """Print the PSNR of each way against the clean picture in dB; higher is nearer."""
+    """Print the PSNR of each column against the clean picture in dB; higher is nearer."""
     from rich.console import Console
     from rich.table import Table
 
@@ -123,5 +100,5 @@ def print_psnr(found: list[Denoising], clean: Tensor) -> None:
 
     table = Table("t", *COLUMNS, title="PSNR in dB")
     for one in found:
-        table.add_row(f"{one.t:g}", *(f"{psnr(way, clean):.1f}" for way in ways(one)))
+        table.add_row(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one)))
     Console().print(table)

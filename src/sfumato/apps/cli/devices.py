@@ -46,13 +46,8 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
 
     if name == "float16" and device.type == "cpu":
         raise UsageError("--dtype float16 overflows on a CPU and is slow there: use --dtype float32")
-    dtypes = {
-        "auto": torch.float32,
-        "float32": torch.float32,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-    }
-    return dtypes[name]
+    dtype: torch.dtype = getattr(torch, "float32" if name == "auto" else name)
+    return dtype
 
 
 def placement(machine: Loading, stated: str = "auto") -> dict[str, Any]:
@@ -72,16 +67,17 @@ def placement(machine: Loading, stated: str = "auto") -> dict[str, Any]:
     return {"device": device, "dtype": dtype, "compile": machine.compile, "offload": machine.offload}
 
 
-def _sources(machine: Loading) -> dict[str, Any]:
-    """Where weights and encoded prompts come from."""
-    return {"offline": machine.offline, "embeddings": machine.embeddings or ()}
+def _loading(machine: Loading, stated: str) -> dict[str, Any]:
+    """How `load` and `load_cascade` load: the placement, and where weights and encoded prompts come from."""
+    sources = {"offline": machine.offline, "embeddings": machine.embeddings or ()}
+    return {**placement(machine, stated), **sources}
 
 
 def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
     """A model by its name or folder, placed as the options say. stated: see `placement`."""
     from sfumato.models.files.registry import load
 
-    return load(name, **placement(machine, stated), **_sources(machine))
+    return load(name, **_loading(machine, stated))
 
 
 def load_cascade_on(
@@ -90,5 +86,5 @@ def load_cascade_on(
     """A model and the stages that make its pictures larger, one of them in memory at a time."""
     from sfumato.models.files.registry import load_cascade
 
-    options = {**placement(machine, stated), **_sources(machine)}
+    options = _loading(machine, stated)
     return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **options)

@@ -93,46 +93,24 @@ def print_digits(name: str, report: DigitReport) -> None:
 def print_emoji(name: str, report: EmojiReport) -> None:
     """A table of the model and of the data set's pictures."""
     labels, wordings, synonyms = report.labels, report.wordings, report.synonyms
+    columns = (
+        ("", name, "the data set"),
+        ("labels top-1", f"{labels.top_1:.1%}", f"{report.real.top_1:.1%}"),
+        ("top-5", f"{labels.top_5:.1%}", f"{report.real.top_5:.1%}"),
+        ("words top-1", f"{wordings.top_1:.1%}", "-"),
+        ("top-5", f"{wordings.top_5:.1%}", "-"),
+        ("synonyms top-1", f"{synonyms.top_1:.1%}" if synonyms else "-", "-"),
+        ("top-5", f"{synonyms.top_5:.1%}" if synonyms else "-", "-"),
+        ("FID", f"{report.fid:.2f}", f"{report.real_fid:.2f}"),
+        ("distance", f"{report.distance:.3f}", f"{report.real_distance:.3f}"),
+        ("nearest is the prompt's", f"{report.own_nearest:.1%}", "-"),
+        ("s each", f"{report.seconds_per_picture:.2f}", "-"),
+    )
     _print(
         f"{labels.count} labels and {wordings.count} words that no caption contains, "
         f"{synonyms.count if synonyms else 0} of them synonyms; FID and cosine distance to the nearest "
         "training picture (median) on the features of sfumato's emoji classifier",
-        (
-            "",
-            "labels top-1",
-            "top-5",
-            "words top-1",
-            "top-5",
-            "synonyms top-1",
-            "top-5",
-            "FID",
-            "distance",
-            "nearest is the prompt's",
-            "s each",
-        ),
-        (
-            name,
-            f"{labels.top_1:.1%}",
-            f"{labels.top_5:.1%}",
-            f"{wordings.top_1:.1%}",
-            f"{wordings.top_5:.1%}",
-            f"{synonyms.top_1:.1%}" if synonyms else "-",
-            f"{synonyms.top_5:.1%}" if synonyms else "-",
-            f"{report.fid:.2f}",
-            f"{report.distance:.3f}",
-            f"{report.own_nearest:.1%}",
-            f"{report.seconds_per_picture:.2f}",
-        ),
-        (
-            "the data set",
-            f"{report.real.top_1:.1%}",
-            f"{report.real.top_5:.1%}",
-            *["-"] * 4,
-            f"{report.real_fid:.2f}",
-            f"{report.real_distance:.3f}",
-            "-",
-            "-",
-        ),
+        *zip(*columns, strict=True),
     )
 
 

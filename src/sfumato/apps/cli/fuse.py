@@ -9,11 +9,10 @@ from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.make_pictures import make
-from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
+from sfumato.apps.cli.options import Picking, PictureOptions
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.apps.cli.inputs import Inputs
     from sfumato.core.expression import Expression
     from sfumato.models.model import Model
     from sfumato.techniques import Edit
@@ -29,10 +28,8 @@ EXAMPLES = {
 
 def generate(
     *,
-    sampling: Sampling,
+    options: PictureOptions,
     picking: Picking,
-    output: Output,
-    machine: Machine,
     prompt: Annotated[
         str | None,
         Argument(help="What to draw; without it anything that the model knows.", show_default=False),
@@ -41,28 +38,26 @@ def generate(
 ) -> None:
     """Draw pictures of a prompt; a digits model takes a digit."""
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
+    def build(model: Model) -> Expression:
         from sfumato.core.expression import prompt as prompt_of
         from sfumato.core.expression import unconditional
 
         what = prompt_of(prompt) if prompt is not None else unconditional()
         if negative is None:
             return what
-        scale = model.defaults.guidance if sampling.guidance is None else sampling.guidance
+        scale = model.defaults.guidance if options.guidance is None else options.guidance
         if scale == 1:
             raise UsageError("--negative needs guidance: add --guidance 3")
         return what.guided(scale, negative=negative)
 
-    chosen = sampling if negative is None else replace(sampling, guidance=None)
-    make("generate", chosen, output, machine, build, picking=picking)
+    chosen = options if negative is None else replace(options, guidance=None)
+    make("generate", chosen, build, picking=picking)
 
 
 def anagram(
     *,
-    sampling: Sampling,
+    options: PictureOptions,
     picking: Picking,
-    output: Output,
-    machine: Machine,
     prompts: Annotated[list[str], Argument(help="The prompts: upright first, then through each view.")],
     view: Annotated[
         list[str] | None,
@@ -75,21 +70,15 @@ def anagram(
     ] = None,
 ) -> None:
     """Draw a picture that reads differently when it is turned, flipped or rearranged."""
+    from sfumato.techniques import anagram
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.techniques import anagram
-
-        return anagram(*prompts, view=view or "flip")
-
-    make("anagram", sampling, output, machine, build, picking=picking)
+    make("anagram", options, lambda _: anagram(*prompts, view=view or "flip"), picking=picking)
 
 
 def hybrid(
     *,
-    sampling: Sampling,
+    options: PictureOptions,
     picking: Picking,
-    output: Output,
-    machine: Machine,
     far: Annotated[str, Option(help="What is seen from afar.")],
     near: Annotated[str, Option(help="What is seen from near.")],
     middle: Annotated[str | None, Option(help="What is seen in between.")] = None,
@@ -102,20 +91,19 @@ def hybrid(
     ] = None,
 ) -> None:
     """Draw a picture with one subject from afar and another from near."""
+    from sfumato.techniques import hybrid
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.techniques import hybrid
-
-        return hybrid(far=far, near=near, middle=middle, sigma=sigma or None)
-
-    make("hybrid", sampling, output, machine, build, picking=picking)
+    make(
+        "hybrid",
+        options,
+        lambda _: hybrid(far=far, near=near, middle=middle, sigma=sigma or None),
+        picking=picking,
+    )
 
 
 def compose(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
+    options: PictureOptions,
     prompts: Annotated[list[str], Argument(help="What the picture shows, all at once.")],
     weight: Annotated[
         list[float] | None,
@@ -124,20 +112,14 @@ def compose(
     without: Annotated[list[str] | None, Option(help="What the picture must not show; repeatable.")] = None,
 ) -> None:
     """Draw a picture of several prompts at once, without those of --without."""
+    from sfumato.techniques import compose
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.techniques import compose
-
-        return compose(*prompts, weights=weight or None, without=without or ())
-
-    make("compose", sampling, output, machine, build)
+    make("compose", options, lambda _: compose(*prompts, weights=weight or None, without=without or ()))
 
 
 def panorama(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
+    options: PictureOptions,
     prompt: Annotated[str, Argument(help="What to draw, in every window of the canvas.")],
     width: Annotated[
         int | None, Option(min=1, max=names.MAX_SIDE, help="Width in pixels; by default 4 times the model's.")
@@ -150,12 +132,11 @@ def panorama(
     ] = 0.5,
 ) -> None:
     """Draw a canvas larger than the model's own pictures, window by window."""
+    from sfumato.techniques import panorama
 
-    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
-        from sfumato.techniques import panorama
-
+    def build(model: Model) -> Edit:
         _, native_height, native_width = model.shape
         size = (height or native_height, width or 4 * native_width)
         return panorama(prompt, size=size, overlap=overlap)
 
-    make("panorama", sampling, output, machine, build)
+    make("panorama", options, build)

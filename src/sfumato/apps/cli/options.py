@@ -15,11 +15,17 @@ _sampling, _larger, _output, _machine = (
     partial(Option, rich_help_panel=panel) for panel in ("Sampling", "Larger pictures", "Output", "Machine")
 )
 MODEL_HELP = "Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub."
+ENLARGE_HELP = "Make every pixel this many pixels wide and high."
 
 
 def model_option(help: str = MODEL_HELP, **settings: Any) -> Any:
     """The option --model."""
     return Option("--model", "-m", help=help, autocompletion=names.complete_models, **settings)
+
+
+def share_option(help: str, **settings: Any) -> Any:
+    """An option whose value is above 0 and at most 1."""
+    return Option(help=help, callback=checks.share, metavar="SHARE", **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +123,7 @@ class Sampling(SamplerOptions):
         list[float] | None,
         _larger(
             help="Guidance scale of each further stage, in order; its model's default if it is left out.",
-            callback=checks.all_finite,
+            callback=checks.finite,
         ),
     ] = None
     stage_noise: Annotated[
@@ -126,7 +132,7 @@ class Sampling(SamplerOptions):
             metavar="SHARE",
             help="How far each further stage noises its low-resolution picture, above 0 to 1; its model's "
             "default if it is left out.",
-            callback=checks.shares,
+            callback=checks.share,
         ),
     ] = None
     recipe_out: Annotated[
@@ -156,7 +162,7 @@ class Picking:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where and how the pictures are written."""
+    """Where and how pictures are written."""
 
     out: Annotated[
         Path | None,
@@ -172,9 +178,7 @@ class Output:
         int | None,
         _output(min=1, max=names.MAX_COUNT, help="Columns of the sheet; by default as many as rows."),
     ] = None
-    enlarge: Annotated[
-        int, _output(min=1, max=names.MAX_ENLARGE, help="Make every pixel this many pixels wide and high.")
-    ] = 1
+    enlarge: Annotated[int, _output(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 1
     animate: Annotated[
         Path | None,
         _output(help="Also write an animation of the model's estimate at each step: .gif or .mp4."),
@@ -190,7 +194,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """The device."""
+    """Where a network computes."""
 
     device: Annotated[
         str,
@@ -263,3 +267,13 @@ class Machine(Loading):
             min=1, help="Most rows of one forward pass, and pictures of one run; fewer need less memory."
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Machine, Output):
+    """Where pictures are made and written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions(RunOptions, Sampling):
+    """What every command that draws or changes pictures takes."""

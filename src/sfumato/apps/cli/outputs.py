@@ -7,22 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.apps.cli.options import Output
     from sfumato.recipe import Recipe
+    from sfumato.results import Pictures
 
 RECIPES = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFiles:
-    """The files of a command."""
+    """The files of a command, and the options that say how they are written."""
 
     picture: Path
-    animation: Path | None = None
-    recipe: Path | None = None
+    recipe: Path | None
+    options: Output
 
     def refuse_inputs(self, inputs: Iterable[str], seeds: Sequence[int] = ()) -> None:
         """Refuse to write over an input, which a replay needs. seeds: of several pictures.
@@ -33,11 +36,44 @@ class OutputFiles:
         from sfumato.results import numbered_path
 
         folder = self.picture.parent.resolve()
-        written = {path.resolve() for path in (self.picture, self.animation, self.recipe) if path}
+        written = {path.resolve() for path in (self.picture, self.options.animate, self.recipe) if path}
         written |= {folder / numbered_path(self.picture, seed).name for seed in seeds}
         for name in inputs:
             if Path(name).resolve() in written:
                 raise UsageError(f"{name} is an input, which --out would overwrite: choose another --out")
+
+    def write(self, pictures: Pictures, *, numbered: bool) -> None:
+        """Write pictures and print the names of their files. numbered: the seed stands in the name."""
+        enlarge, metadata = self.options.enlarge, not self.options.no_metadata
+        for path in pictures.save(self.picture, enlarge=enlarge, numbered=numbered, metadata=metadata):
+            typer.echo(path)
+
+    def write_sheet(self, pictures: Pictures) -> None:
+        """Write all pictures as one sheet and print its name."""
+        options, metadata = self.options, not self.options.no_metadata
+        typer.echo(
+            pictures.save_grid(
+                self.picture, columns=options.columns, enlarge=options.enlarge, metadata=metadata
+            )
+        )
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe as .yaml or .json where it is wanted, whole or not at all; print its name."""
+        import json
+
+        import yaml
+
+        from sfumato.pictures.files import publish
+
+        if self.recipe is None:
+            return
+        data = recipe.plain()
+        if self.recipe.suffix.lower() == ".json":
+            text = json.dumps(data, indent=2) + "\n"
+        else:
+            text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        publish(self.recipe, text.encode())
+        typer.echo(self.recipe)
 
 
 def check_outputs(command: str, output: Output, recipe: Path | None = None) -> OutputFiles:
@@ -60,21 +96,4 @@ def check_outputs(command: str, output: Output, recipe: Path | None = None) -> O
             load_av()
     if recipe is not None:
         check_destination(recipe, RECIPES)
-    return OutputFiles(picture=picture, animation=output.animate, recipe=recipe)
-
-
-def write_recipe(recipe: Recipe, path: Path) -> Path:
-    """Write the recipe as .yaml or .json, whole or not at all."""
-    import json
-
-    import yaml
-
-    from sfumato.pictures.files import publish
-
-    data = recipe.plain()
-    if path.suffix.lower() == ".json":
-        text = json.dumps(data, indent=2) + "\n"
-    else:
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    publish(path, text.encode())
-    return path
+    return OutputFiles(picture=picture, recipe=recipe, options=output)

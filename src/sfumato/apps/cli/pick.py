@@ -10,7 +10,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.apps.cli.options import Output, Picking, Sampling
+    from sfumato.apps.cli.options import Picking, PictureOptions
     from sfumato.core.expression import Expression
     from sfumato.evaluation.reader import Reader
     from sfumato.models.model import Model
@@ -28,13 +28,11 @@ class Selection:
 
     def picker(self, model: Model, what: Expression | Edit | str) -> Picker:
         """What picks the pictures of an expression; UsageError where no classifier can judge them."""
-        from sfumato.core.expression import as_expression
         from sfumato.evaluation.illusions import looks
         from sfumato.evaluation.readers import reader_of
-        from sfumato.techniques import Edit
+        from sfumato.techniques import as_edit
 
-        reader = reader_of(model)
-        expression = what.expression if isinstance(what, Edit) else as_expression(what)
+        reader, expression = reader_of(model), as_edit(what).expression
         for look in looks(expression):
             reader.meaning(look.text)
         return Picker(reader=reader, expression=expression, keep=self.keep)
@@ -58,7 +56,7 @@ class Picker:
         ]
 
 
-def selection_of(picking: Picking, sampling: Sampling, output: Output) -> Selection | None:
+def selection_of(picking: Picking, options: PictureOptions) -> Selection | None:
     """The selection of the options; None keeps every picture.
 
     Raises:
@@ -69,15 +67,15 @@ def selection_of(picking: Picking, sampling: Sampling, output: Output) -> Select
             raise UsageError("--from needs --pick: add --pick best")
         return None
     among = AMONG if picking.among is None else picking.among
-    if sampling.count > among:
-        raise UsageError(f"--count {sampling.count} is more than --from {among}: raise --from")
-    if output.grid or output.animate is not None:
+    if options.count > among:
+        raise UsageError(f"--count {options.count} is more than --from {among}: raise --from")
+    if options.grid or options.animate is not None:
         raise UsageError("--pick keeps single pictures: leave --grid and --animate out")
-    if sampling.recipe_out is not None and sampling.count > 1:
+    if options.recipe_out is not None and options.count > 1:
         raise UsageError(
             "--recipe-out holds one recipe, but each picture of --pick has its own: use --count 1"
         )
-    return Selection(keep=sampling.count, among=among)
+    return Selection(keep=options.count, among=among)
 
 
 def _described(probabilities: list[float], concealment: float) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,8 @@ from typer import Argument, Option
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import find_inputs
-from sfumato.apps.cli.make_pictures import make_parts, run_recipe
-from sfumato.apps.cli.options import Machine, Output
+from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe
+from sfumato.apps.cli.options import Machine, RunOptions
 from sfumato.apps.cli.outputs import RECIPES, check_outputs
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
@@ -27,33 +28,35 @@ if TYPE_CHECKING:
 EXAMPLES = {"replay": "sfumato replay generate.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
 FILMS = (".gif", ".mp4")
 
-_Model = Annotated[
-    str | None,
-    Option("--model", "-m", help="Name or folder of the model instead of the recipe's.", show_default=False),
-]
-_Stages = Annotated[
-    list[str] | None,
-    Option(
-        "--stage",
-        metavar="MODEL",
-        help="Names or folders of the models of all further stages, instead of the recipe's.",
-        show_default=False,
-    ),
-]
-_Folder = Annotated[
-    Path | None,
-    Option("--inputs", help="Folder of the input pictures; it is searched first.", show_default=False),
-]
+
+@dataclass(frozen=True, kw_only=True)
+class Replacements:
+    """What stands for the models of a recipe, and where its inputs are."""
+
+    model: Annotated[
+        str | None,
+        Option(
+            "--model", "-m", help="Name or folder of the model instead of the recipe's.", show_default=False
+        ),
+    ] = None
+    stage: Annotated[
+        list[str] | None,
+        Option(
+            metavar="MODEL",
+            help="Names or folders of the models of all further stages, instead of the recipe's.",
+            show_default=False,
+        ),
+    ] = None
+    inputs: Annotated[
+        Path | None, Option(help="Folder of the input pictures; it is searched first.", show_default=False)
+    ] = None
 
 
 def run(
     *,
-    output: Output,
-    machine: Machine,
+    options: RunOptions,
     recipe: Annotated[Path, Argument(help="Recipe, .yaml or .json.")],
-    model: _Model = None,
-    stage: _Stages = None,
-    inputs: _Folder = None,
+    replacements: Replacements,
     seed: Annotated[int | None, Option(min=0, help="Seed instead of the recipe's.")] = None,
     count: Annotated[
         int | None, Option("--count", "-n", min=1, help="Number of pictures instead of the recipe's.")
@@ -62,14 +65,14 @@ def run(
     """Make the pictures of a recipe file."""
     from sfumato.recipe import parse_recipe, read_recipe
 
-    outputs = check_outputs("run", output)
+    outputs = check_outputs("run", options)
     read = read_recipe(recipe)
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
-    loaded = load_for(chosen, model, stage, machine)
-    given = find_inputs(chosen, channels_of(loaded), beside=recipe.parent, folder=inputs)
+    loaded = load_for(chosen, replacements, options)
+    inputs = find_inputs(chosen, channels_of(loaded), beside=recipe.parent, folder=replacements.inputs)
     outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
-    run_recipe(chosen, loaded, given, outputs=outputs, output=output, machine=machine)
+    run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
 
 
 def replay(
@@ -83,9 +86,7 @@ def replay(
     recipe: Annotated[
         Path | None, Option(help="Recipe file, for a picture that carries none.", show_default=False)
     ] = None,
-    model: _Model = None,
-    stage: _Stages = None,
-    inputs: _Folder = None,
+    replacements: Replacements,
 ) -> None:
     """Make a picture again from the recipe inside it, and say whether the pixels agree.
 
@@ -95,8 +96,8 @@ def replay(
     if picture.suffix.lower() in RECIPES:
         if recipe is not None:
             raise UsageError(f"--recipe goes with a picture, and {picture} is a recipe: leave --recipe out")
-        chosen = Output(out=out or Path("replay.png"))
-        run(output=chosen, machine=machine, recipe=picture, model=model, stage=stage, inputs=inputs)
+        options = RunOptions(out=out or Path("replay.png"), **vars(machine))
+        run(options=options, recipe=picture, replacements=replacements)
         note("a recipe holds no pixels: there is nothing to compare")
         return
     metadata = _metadata(picture, recipe)
@@ -107,16 +108,16 @@ def replay(
         for file in (file for recipe in recipes for file in recipe.inputs.values()):
             if out.resolve() in {Path(file.file).resolve(), (picture.parent / file.file).resolve()}:
                 raise UsageError(f"--out {out} is an input of the picture: choose another --out")
-    loaded = load_for(recipes[0], model, stage, machine)
-    x = _remade(recipes, loaded, machine, beside=picture.parent, folder=inputs)
-    _compare(picture, x, metadata, recipes[0].parameters(), out)
+    model, parts = load_for(recipes[0], replacements, machine), []
+    for one in recipes:
+        inputs = find_inputs(one, channels_of(model), beside=picture.parent, folder=replacements.inputs)
+        parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
+    _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
 
 
-def load_for(recipe: Recipe, name: str | None, stages: list[str] | None, machine: Machine) -> Stages:
-    """The models of a recipe; a note says when their weights are not those of the recipe.
-
-    name, stages: names instead of the recipe's.
-    """
+def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> Stages:
+    """The models of a recipe; a note says when their weights are not those of the recipe."""
+    name, stages = replacements.model, replacements.stage
     if recipe.custom and not (name is not None and all(part.startswith("model ") for part in recipe.custom)):
         parts = ", ".join(recipe.custom)
         raise UsageError(f"the recipe cannot be run: it was made with the user's own Python ({parts})")
@@ -178,19 +179,6 @@ def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
     return recipes
 
 
-def _remade(
-    recipes: Sequence[Recipe], model: Stages, machine: Machine, *, beside: Path, folder: Path | None
-) -> Tensor:
-    """All pictures of the recipes, (N, C, H, W)."""
-    import torch
-
-    parts = []
-    for recipe in recipes:
-        given = find_inputs(recipe, channels_of(model), beside=beside, folder=folder)
-        parts += [pictures.x for pictures in make_parts(recipe, model, given, machine)]
-    return torch.cat(parts)
-
-
 def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
     """Pictures (N, C, H, W) in the layout of the file that has this metadata: (C, H', W').
 
@@ -226,22 +214,22 @@ def _compare(
         ours, theirs = to_uint8(read_picture(new)).int(), to_uint8(read_picture(picture)).int()
     if out is not None:
         typer.echo(save_picture(laid, out, metadata=metadata, parameters=parameters))
+    agree, found = _agreement(ours, theirs)
+    typer.echo(f"{picture}: the pixels {found}")
+    if not agree:
+        raise typer.Exit(1)
+
+
+def _agreement(ours: Tensor, theirs: Tensor) -> tuple[bool, str]:
+    """Whether two pictures of whole grey levels agree within one level, and how near they are."""
     if ours.shape != theirs.shape:
         size = f"{ours.shape[-1]} x {ours.shape[-2]} instead of {theirs.shape[-1]} x {theirs.shape[-2]}"
-        typer.echo(f"{picture}: the pixels differ: the recipe makes {size}")
-        raise typer.Exit(1)
+        return False, f"differ: the recipe makes {size}"
     apart = (ours - theirs).abs()
-    if not apart.any():
-        typer.echo(f"{picture}: the pixels agree exactly")
-    elif int(apart.max()) <= 1:
-        share = float((apart > 0).float().mean())
-        typer.echo(
-            f"{picture}: the pixels agree within one grey level ({share:.2%} of the values are one off)"
-        )
-    else:
-        share = float((apart > 1).float().mean())
-        typer.echo(
-            f"{picture}: the pixels differ: by up to {int(apart.max())} grey levels, "
-            f"{share:.1%} of the values by more than one"
-        )
-        raise typer.Exit(1)
+    most = int(apart.max())
+    if most == 0:
+        return True, "agree exactly"
+    share = float((apart > min(most, 2) - 1).float().mean())
+    if most == 1:
+        return True, f"agree within one grey level ({share:.2%} of the values are one off)"
+    return False, f"differ: by up to {most} grey levels, {share:.1%} of the values by more than one"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,8 +103,20 @@ def make_report(report: Report, chapters: Sequence[Chapter] | None = None) -> No
         SfumatoError: a section failed; the page says why.
     """
     start = time.monotonic()
-    with _bars() as bars:
-        sections = report.make(chapters=chapters, on_start=bars.start, on_section=bars.end)
+    with ExitStack() as bars:
+
+        def begin(chapter: Chapter) -> OnProgress:
+            return bars.enter_context(progress_bar(f"{chapter.label} {chapter.title}")).show
+
+        def end(made: MadeSection) -> None:
+            bars.close()
+            section = made.section
+            state = "kept" if made.kept else f"{section.seconds:.1f} s"
+            failure = "" if section.status == "done" else f"  {section.status}"
+            failure += f": {section.error}" if section.error else ""
+            note(f"{f'{made.chapter.label} {made.chapter.title}':<34} {state:>8}{failure}")
+
+        sections = report.make(chapters=chapters, on_start=begin, on_section=end)
     typer.echo(report.out / "index.html")
     note(f"{len(sections)} sections, {time.monotonic() - start:.0f} s")
     failed = [s.id for s in sections if s.status == "failed"]
@@ -112,37 +124,6 @@ def make_report(report: Report, chapters: Sequence[Chapter] | None = None) -> No
         raise SfumatoError(
             f"failed: {', '.join(failed)}; the page says why, and the same command tries again"
         )
-
-
-class _Bars:
-    """A bar for each section, and a line when it is there."""
-
-    def __init__(self) -> None:
-        self.open = ExitStack()
-
-    def start(self, chapter: Chapter) -> OnProgress:
-        """Begin a bar."""
-        self.open.close()
-        bar = self.open.enter_context(progress_bar(f"{chapter.label} {chapter.title}"))
-        return bar.show
-
-    def end(self, made: MadeSection) -> None:
-        """End it, and say what came of the section."""
-        self.open.close()
-        section = made.section
-        state = "kept" if made.kept else f"{section.seconds:.1f} s"
-        failure = "" if section.status == "done" else f"  {section.status}"
-        failure += f": {section.error}" if section.error else ""
-        note(f"{f'{made.chapter.label} {made.chapter.title}':<34} {state:>8}{failure}")
-
-
-@contextmanager
-def _bars() -> Iterator[_Bars]:
-    bars = _Bars()
-    try:
-        yield bars
-    finally:
-        bars.open.close()
 
 
 def _command(model: str, recipe: Path | None, quick: bool, dtype: str, out: Path) -> str:
@@ -158,15 +139,13 @@ def _command(model: str, recipe: Path | None, quick: bool, dtype: str, out: Path
 def _trainer(machine: Loading) -> Train:
     """What trains a preset for the report, as `sfumato train` does; it resumes a run that is there."""
     from sfumato.apps.cli.app import Stopped
-    from sfumato.apps.cli.train import PRECISIONS, draw_samples, keep_memory, training_device
+    from sfumato.apps.cli.train import draw_samples, finish, keep_memory, precision_of, training_device
     from sfumato.training.checkpoint import complete_checkpoints
     from sfumato.training.loop import train
     from sfumato.training.presets import PRESETS
     from sfumato.training.signals import TrainingStopped
 
-    if machine.dtype not in PRECISIONS:
-        raise UsageError(f"--dtype {machine.dtype} is not for training: use bfloat16 or float32")
-
+    precision = precision_of(machine.dtype)
     keep_memory()
 
     def trained(preset: str, run: Path, epochs: Epochs, on_progress: OnProgress) -> Path:
@@ -175,17 +154,12 @@ def _trainer(machine: Loading) -> Train:
             run,
             resume=bool(complete_checkpoints(run / "checkpoints")),
             device=training_device(machine.device),
-            precision=PRECISIONS[machine.dtype],
+            precision=precision,
             sample_epochs=epochs,
             on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, run, epoch),
         )
         try:
-            while True:
-                progress = next(steps)
-                on_progress(progress.step, progress.steps)
-        except StopIteration as end:
-            folder: Path = end.value
-            return folder
+            return finish(steps, lambda progress: on_progress(progress.step, progress.steps))
         except TrainingStopped as stop:  # its checkpoint is complete; no section failed
             raise Stopped(stop.signal) from stop
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,6 @@ from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
     from sfumato.apps.server.app import Page
-    from sfumato.models.model import Model
 
 EXAMPLES = {"serve": "sfumato serve --port 8000", "studio": "sfumato studio"}
 KEY_BYTES = 4096
@@ -112,15 +110,9 @@ def _run(
         drain_seconds=capacity.drain,
         limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue),
     )
-    app = create_app(_loaders(models, machine), settings, page=page)
+    loaders = {name: partial(load_on, name, machine) for name in models}
+    app = create_app(loaders, settings, page=page)
     serve(app, settings, lambda text: typer.echo(text, err=True))
-
-
-def _loaders(models: list[str], machine: Loading) -> Mapping[str, Callable[[], Model]]:
-    def loader(name: str) -> Callable[[], Model]:
-        return lambda: load_on(name, machine)
-
-    return {name: loader(name) for name in models}
 
 
 def _key(address: Address) -> str | None:

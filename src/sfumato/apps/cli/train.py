@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 from typer import Argument, Option
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sfumato.core.expression import Expression
     from sfumato.models.model import Model
     from sfumato.training.loop import Progress
+
+    Training = Generator[Progress, None, Path]
 
 EXAMPLES = {
     "train": "sfumato train digits --out runs/digits; in several processes: "
@@ -76,8 +78,7 @@ def train(
     Ctrl-C or SIGTERM finishes the step and saves; --resume goes on as if nothing had happened. Several
     processes are started by `accelerate launch` or `torchrun`, see the example; they divide the batch.
     """
-    if machine.dtype not in PRECISIONS:
-        raise UsageError(f"--dtype {machine.dtype} is not for training: use bfloat16 or float32")
+    precision = precision_of(machine.dtype)
     folder = out or Path("runs") / preset
     try:
         from sfumato.training.loop import train
@@ -106,7 +107,7 @@ def train(
         limit=limit,
         seed=seed,
         device=training_device(machine.device),
-        precision=PRECISIONS[machine.dtype],
+        precision=precision,
         compile=compiled,
         start_from=load(start_from) if start_from is not None else None,
         sample_epochs=chosen,
@@ -135,26 +136,35 @@ def keep_memory() -> bool:
     return all(mallopt(option, value) == 1 for option, value in KEEPING.values())
 
 
-def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
+def follow(what: str, steps: Training) -> Path:
     """Run a training to its end and show its progress; returns the model's folder."""
     epoch = 0
+
+    def show(progress: Progress) -> None:
+        nonlocal epoch
+        if not _reports():
+            return
+        text = (
+            f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.4f}, "
+            f"{progress.pictures_per_second:.0f} images/s"
+        )
+        bar.show(progress.step, progress.steps, text)
+        if not on_terminal() and (progress.epoch > epoch or progress.step == progress.steps):
+            epoch = progress.epoch
+            note(f"step {progress.step}/{progress.steps}, {text}, {progress.seconds_left:.0f} s left")
+
     with progress_bar(what) as bar:
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                model: Path = end.value
-                return model
-            text = (
-                f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.4f}, "
-                f"{progress.pictures_per_second:.0f} images/s"
-            )
-            if not _reports():
-                continue
-            bar.show(progress.step, progress.steps, text)
-            if not on_terminal() and (progress.epoch > epoch or progress.step == progress.steps):
-                epoch = progress.epoch
-                note(f"step {progress.step}/{progress.steps}, {text}, {progress.seconds_left:.0f} s left")
+        return finish(steps, show)
+
+
+def finish(steps: Training, on_progress: Callable[[Progress], None]) -> Path:
+    """Run a training to its end; returns the model's folder."""
+    while True:
+        try:
+            on_progress(next(steps))
+        except StopIteration as end:
+            model: Path = end.value
+            return model
 
 
 def draw_samples(
@@ -247,8 +257,11 @@ def _reports() -> bool:
 
 def training_device(name: str) -> Literal["auto", "cpu", "cuda", "mps"]:
     """The name, which its option has checked, as the training loop takes it."""
-    match name:
-        case "cpu" | "cuda" | "mps":
-            return name
-        case _:
-            return "auto"
+    return cast(Literal["auto", "cpu", "cuda", "mps"], name)
+
+
+def precision_of(dtype: str) -> Literal["auto", "no", "bf16"]:
+    """The arithmetic of --dtype as the training loop takes it; UsageError for float16."""
+    if dtype not in PRECISIONS:
+        raise UsageError(f"--dtype {dtype} is not for training: use bfloat16 or float32")
+    return PRECISIONS[dtype]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sfumato.apps.report.page import Code, Picture
-from sfumato.apps.report.snippets import Snippet, broken, literal, program, statement
-from sfumato.core.expression import as_expression
+from sfumato.apps.report.page import Code, Picture, Row
+from sfumato.apps.report.snippets import Snippet, broken, call, literal, program, statement
+from sfumato.core.expression import as_expression, unconditional
 from sfumato.evaluation.illusions import pick_best
 from sfumato.evaluation.readers import reader_of
 from sfumato.pictures.files import publish
@@ -56,6 +56,12 @@ class PictureSet:
         return {key: value for key, value in given.items() if value is not None}
 
 
+def prompted(prompt: str | None, **settings: Any) -> PictureSet:
+    """The set that `sfumato generate` makes of a prompt, or without one; settings: its other fields."""
+    what = call(unconditional) if prompt is None else literal(prompt)
+    return PictureSet(what=what, command=["generate", *([] if prompt is None else [prompt])], **settings)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MadeSet:
     """A set whose pictures lie in the folder. seeds: of the pictures, in their order."""
@@ -84,10 +90,20 @@ def make_sets(work: Workspace, sets: Sequence[PictureSet]) -> list[MadeSet]:
     return [_saved(work, s, _kept(s, model, pictures)) for s, pictures in zip(sets, made, strict=True)]
 
 
-def make_row(work: Workspace, sets: Sequence[PictureSet]) -> tuple[tuple[Picture, ...], Code]:
-    """The pictures of several sets side by side, and how they are made."""
+def make_row(
+    work: Workspace,
+    title: str,
+    sets: Sequence[PictureSet],
+    *,
+    note: str = "",
+    before: Sequence[Picture] = (),
+    after: Sequence[Picture] = (),
+    columns: int | None = None,
+) -> Row:
+    """The pictures of several sets side by side, between others, and how they are made."""
     made = make_sets(work, sets)
-    return tuple(picture for one in made for picture in one.pictures), code_of(work, made)
+    pictures = (*before, *(picture for one in made for picture in one.pictures), *after)
+    return Row(title=title, note=note, pictures=pictures, columns=columns, code=code_of(work, made))
 
 
 def _kept(picture_set: PictureSet, model: Model, made: Pictures) -> list[Pictures]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sfumato.core.filters import make_filter
 from sfumato.core.views import make_view
 from sfumato.errors import UsageError
 from sfumato.recipe import first_error
@@ -81,12 +80,6 @@ class Hybrid(Seeded):
     far: Text
     near: Text
     sigma: float = Field(default=2.0, gt=0, le=32)
-
-    @field_validator("sigma")
-    @classmethod
-    def _sound(cls, sigma: float) -> float:
-        make_filter(f"low_pass:sigma={sigma}")
-        return sigma
 
 
 class ThreeBands(Seeded):

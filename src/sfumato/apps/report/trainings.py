@@ -27,8 +27,9 @@ Train = Callable[[str, Path, Epochs, OnProgress], Path]
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, and the record of its training with the folder of its sheets, where there is one."""
+    """The model of a preset; the record of its training with the folder of its sheets, if there is one."""
 
+    preset: str
     model: Model
     record: Record | None
     sheets: Path
@@ -55,9 +56,9 @@ class Trainings:
         run = self.runs / name
         folder = self.train(name, run, epochs, on_progress)
         record = record_of(run, name, epochs)
-        whole = record.steps // PRESETS[name].epochs
-        record = record.model_copy(update={"per_epoch": whole or None})
-        return Trained(self._load(str(folder)), record, run / "samples")
+        per_epoch = record.steps // PRESETS[name].epochs or None
+        record = record.model_copy(update={"per_epoch": per_epoch})
+        return Trained(name, self._load(str(folder)), record, run / "samples")
 
     def state(self) -> list[str]:
         """What the sections of Part B depend on: the weights and records that ship."""
@@ -75,7 +76,7 @@ class Trainings:
         if name not in MODELS:
             return None
         folder = weights_folder(name)
-        return Trained(self._load(name), read_record(folder), folder)
+        return Trained(name, self._load(name), read_record(folder), folder)
 
     def _load(self, name: str) -> Model:
         from sfumato.models.files.registry import load

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report.chapters.illusions import distance, turning
-from sfumato.apps.report.page import Block, Row
+from sfumato.apps.report.chapters.illusions import make_distances, make_turns
+from sfumato.apps.report.page import Block
 from sfumato.apps.report.picture_sets import PictureSet, make_row
 from sfumato.apps.report.snippets import call
 from sfumato.techniques import anagram, compose, hybrid, panorama
@@ -22,7 +22,7 @@ def beyond(work: Workspace) -> Iterator[Block]:
     """All of them."""
     tour = work.tour
     if tour.three is not None:
-        yield _three(work, tour.three)
+        yield from _three(work, tour.three)
     if tour.both is not None:
         yield _both(work, *tour.both)
     if tour.without is not None:
@@ -33,7 +33,7 @@ def beyond(work: Workspace) -> Iterator[Block]:
         yield _wide(work, tour.wide)
 
 
-def _three(work: Workspace, three: ThreeBands) -> Block:
+def _three(work: Workspace, three: ThreeBands) -> Iterator[Block]:
     far, middle, near = three.far, three.middle, three.near
     one = PictureSet(
         what=call(hybrid, far=far, middle=middle, near=near),
@@ -42,9 +42,8 @@ def _three(work: Workspace, three: ThreeBands) -> Block:
         seed=work.tour.seed_of(three),
         alt=f"{far} from afar, {middle} in between, {near} from near",
     )
-    (picture,), code = make_row(work, [one])
     title = f"Three bands: “{far}” from afar, “{middle}” in between, “{near}” from near"
-    return distance(picture, far, near, MIDDLE, code).model_copy(update={"title": title})
+    return make_distances(work, one, title, far=far, near=near, sigma=MIDDLE)
 
 
 def _both(work: Workspace, one: str, other: str) -> Block:
@@ -56,13 +55,11 @@ def _both(work: Workspace, one: str, other: str) -> Block:
         count=max(3, work.count),
         alt=f"{one} and {other} at once",
     )
-    pictures, code = make_row(work, [both])
-    return Row(title=f"AND: “{one}” and “{other}” at once", pictures=pictures, code=code)
+    return make_row(work, f"AND: “{one}” and “{other}” at once", [both])
 
 
 def _without(work: Workspace, negation: Negation) -> Block:
-    what, without = negation.what, negation.without
-    seed = work.tour.seed_of(negation)
+    what, without, seed = negation.what, negation.without, work.tour.seed_of(negation)
     sets = [
         PictureSet(
             what=call(compose, what),
@@ -81,9 +78,8 @@ def _without(work: Workspace, negation: Negation) -> Block:
             caption=f"without {without}",
         ),
     ]
-    pictures, code = make_row(work, sets)
     title, note = f"NOT: “{what}” without “{without}”", "The same seed, with and without."
-    return Row(title=title, note=note, pictures=pictures, code=code)
+    return make_row(work, title, sets, note=note)
 
 
 def _nested(work: Workspace, nested: Nested) -> Block:
@@ -97,18 +93,17 @@ def _nested(work: Workspace, nested: Nested) -> Block:
         alt=f"{upright} from afar, {near} from near, and turned {seen}",
     )
     title = f"An anagram of a hybrid: “{upright}” from afar and “{near}” from near, or “{seen}”"
-    return turning(work, one, nested, title)
+    return make_turns(work, one, nested, title)
 
 
 def _wide(work: Workspace, wide: Wide) -> Block:
-    _, height, width = work.model.shape
+    prompt, times, (_, height, width) = wide.prompt, wide.times, work.model.shape
     one = PictureSet(
-        what=call(panorama, wide.prompt, size=(height, wide.times * width)),
-        command=("panorama", wide.prompt, "--width", wide.times * width),
+        what=call(panorama, prompt, size=(height, times * width)),
+        command=("panorama", prompt, "--width", times * width),
         name="wide",
         seed=work.tour.seed_of(wide),
-        alt=f"{wide.prompt}, {wide.times} times as wide",
+        alt=f"{prompt}, {times} times as wide",
     )
-    pictures, code = make_row(work, [one])
-    title = f"Panorama: “{wide.prompt}” on a canvas {wide.times} times as wide as the network"
-    return Row(title=title, pictures=pictures, code=code)
+    title = f"Panorama: “{prompt}” on a canvas {times} times as wide as the network"
+    return make_row(work, title, [one])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report.page import Block, Row
+from sfumato.apps.report.page import Block
 from sfumato.apps.report.picture_sets import PictureSet, make_row
 from sfumato.apps.report.snippets import call
 from sfumato.apps.report.workspace import png_name, slug
@@ -32,36 +32,30 @@ def strength_of(start: int, steps: int) -> float:
     return math.ceil(1000 * (steps - start) / steps) / 1000
 
 
-def _translated(work: Workspace, given: PromptedPicture, name: str, about: str) -> Row:
-    tour = work.tour
+def _translated(work: Workspace, given: PromptedPicture, name: str, about: str) -> Block:
+    tour, prompt, file = work.tour, given.prompt, png_name(given.picture)
     sets = []
     for start in tour.starts:
         strength = strength_of(start, tour.of)
         sets.append(
             PictureSet(
-                what=call(translate, work.input_picture(given), given.prompt, strength=strength),
-                command=("translate", png_name(given.picture), given.prompt, "--strength", strength),
+                what=call(translate, work.input_picture(given), prompt, strength=strength),
+                command=("translate", file, prompt, "--strength", strength),
                 name=f"{name}-{start:02d}",
                 seed=tour.seed,
                 steps=tour.of,
-                alt=f"{given.prompt}, started at step {start} of {tour.of}",
+                alt=f"{prompt}, started at step {start} of {tour.of}",
                 caption=f"from step {start}, strength {strength:.2g}",
             )
         )
-    pictures, code = make_row(work, sets)
-    clean = work.picture(png_name(given.picture), "the picture it starts from", "the picture")
-    return Row(
-        title=f"“{given.prompt}”, from a picture",
-        note=f"{about[:1].upper()}{about[1:]}." if about else "",
-        pictures=(*pictures, clean),
-        columns=len(pictures) + 1,
-        code=code,
-    )
+    note = f"{about[:1].upper()}{about[1:]}." if about else ""
+    clean = work.picture(file, "the picture it starts from", "the picture")
+    title = f"“{prompt}”, from a picture"
+    return make_row(work, title, sets, note=note, after=[clean], columns=len(sets) + 1)
 
 
-def _inpainted(work: Workspace, masked: MaskedPicture, name: str) -> Row:
-    tour = work.tour
-    picture, mask = png_name(masked.picture), png_name(masked.mask)
+def _inpainted(work: Workspace, masked: MaskedPicture, name: str) -> Block:
+    tour, picture, mask = work.tour, png_name(masked.picture), png_name(masked.mask)
 
     def inpainted(caption: str, alt: str, **settings: int) -> PictureSet:
         options = [word for key, value in settings.items() for word in (f"--{key}", value)]
@@ -81,15 +75,9 @@ def _inpainted(work: Workspace, masked: MaskedPicture, name: str) -> Row:
         alt = "inpainted with RePaint's resampling"
         sets.append(inpainted("RePaint", alt, jump=tour.jump, repeats=tour.repeats))
         note = f"RePaint goes back up {tour.jump} steps, {tour.repeats} passes in all."
-    made, code = make_row(work, sets)
-    return Row(
-        title=f"“{masked.prompt}”, where the mask is white",
-        note=note,
-        pictures=(
-            work.picture(picture, "the picture", "the picture"),
-            work.picture(mask, "the mask, white where pixels are made", "the mask"),
-            *made,
-        ),
-        columns=2 + len(made),
-        code=code,
-    )
+    inputs = [
+        work.picture(picture, "the picture", "the picture"),
+        work.picture(mask, "the mask, white where pixels are made", "the mask"),
+    ]
+    title, columns = f"“{masked.prompt}”, where the mask is white", 2 + len(sets) * work.count
+    return make_row(work, title, sets, note=note, before=inputs, columns=columns)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report.page import Block, Code, Distance, Picture, Turn, Turns
-from sfumato.apps.report.picture_sets import PictureSet, code_of, make_row, make_sets
+from sfumato.apps.report.page import Block, Code, Distance, Turn, Turns
+from sfumato.apps.report.picture_sets import PictureSet, code_of, make_sets
 from sfumato.apps.report.snippets import Snippet, call, literal, statement
 from sfumato.apps.report.workspace import slug
 from sfumato.core.views import make_view
@@ -30,10 +30,10 @@ def anagrams(work: Workspace) -> Iterator[Block]:
             best_of=work.best_of,
             alt=f"an anagram: {two.upright}, and through {two.view} {two.seen}",
         )
-        yield turning(work, one, two, f"“{two.upright}” and “{two.seen}”")
+        yield make_turns(work, one, two, f"“{two.upright}” and “{two.seen}”")
 
 
-def turning(work: Workspace, picture_set: PictureSet, two: Anagram, title: str) -> Turns:
+def make_turns(work: Workspace, picture_set: PictureSet, two: Anagram, title: str) -> Turns:
     """The pictures of an anagram with what is seen through its view."""
     view = make_view(two.view)
     made = make_sets(work, [picture_set])
@@ -80,19 +80,22 @@ def hybrids(work: Workspace) -> Iterator[Block]:
             best_of=work.best_of,
             alt=f"a hybrid: {two.far} from afar, {two.near} from near",
         )
-        pictures, code = make_row(work, [one])
-        for k, picture in enumerate(pictures):
-            block = distance(picture, two.far, two.near, two.sigma, Code() if k else code)
-            yield block.model_copy(update={"note": "" if k else best_note(one).strip()})
+        title = f"“{two.far}” from afar, “{two.near}” from near"
+        yield from make_distances(work, one, title, far=two.far, near=two.near, sigma=two.sigma)
 
 
-def distance(picture: Picture, far: str, near: str, sigma: float, code: Code) -> Distance:
-    """A hybrid with its slider; sigma in pixels of a picture 64 high."""
-    return Distance(
-        title=f"“{far}” from afar, “{near}” from near",
-        far=far,
-        near=near,
-        picture=picture,
-        blur=sigma * picture.height / 64,
-        code=code,
-    )
+def make_distances(
+    work: Workspace, picture_set: PictureSet, title: str, *, far: str, near: str, sigma: float
+) -> Iterator[Distance]:
+    """The pictures of a hybrid, each with its slider; sigma in pixels of a picture 64 high."""
+    made = make_sets(work, [picture_set])
+    for i, picture in enumerate(made[0].pictures):
+        yield Distance(
+            title=title,
+            note="" if i else best_note(picture_set).strip(),
+            far=far,
+            near=near,
+            picture=picture,
+            blur=sigma * picture.height / 64,
+            code=Code() if i else code_of(work, made),
+        )

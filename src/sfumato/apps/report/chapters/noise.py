@@ -22,80 +22,76 @@ if TYPE_CHECKING:
 
 BLUR = 2.0  # pixels of a picture 64 high
 STEPS, EVERY = 20, 4  # of the iterative way, and how many of them lie between two that are shown
-WAYS = ("noised", "blurred", "one step", "iterative")
+NAMES = ("noised", "blurred", "one step", "iterative")
 
 
 def forward(work: Workspace) -> Iterator[Block]:
     """The forward process at each level."""
-    if work.tour.given is not None:
-        study = _Study(work, work.tour.given)
-        noisy = [study.save(study.noised(t), f"noised-{t:g}", f"t = {t:g}") for t in work.tour.levels]
-        yield Row(
-            title="More and more noise",
-            pictures=(study.clean(), *noisy),
-            columns=1 + len(noisy),
-            code=study.code([*study.loop(), *study.saving("x.clamp(-1, 1)", "noised")], [noised]),
-        )
+    if work.tour.given is None:
+        return
+    study = _Study(work, work.tour.given)
+    noisy = [study.save(study.noised(t), f"noised-{t:g}", f"t = {t:g}") for t in work.tour.levels]
+    code = study.code(study.loop(), [noised])
+    pictures = (study.clean(), *noisy)
+    yield Row(title="More and more noise", pictures=pictures, columns=len(pictures), code=code)
 
 
 def blur(work: Workspace) -> Iterator[Block]:
     """Gaussian blur of the same noised pictures."""
     if work.tour.given is not None:
         study = _Study(work, work.tour.given)
-        line = f"x = blur_denoised(model.schedule, x, t, sigma={BLUR:g})"
-        title = "Noised, and blurred"
-        yield study.pairs(title, "blurred", study.blurred, line, [noised, blur_denoised])
+        line = f"blur_denoised(model.schedule, x, t, sigma={BLUR:g})"
+        yield study.pairs("Noised, and blurred", "blurred", study.blurred, line, blur_denoised)
 
 
 def one_step(work: Workspace) -> Iterator[Block]:
     """The network's estimate of the clean picture in one step."""
     if work.tour.given is not None:
         study = _Study(work, work.tour.given)
-        line = f"x = one_step_denoised(model, x, t, {study.what.text})"
+        line = f"one_step_denoised(model, x, t, {study.what.text})"
         title = "Noised, and denoised in one step"
-        yield study.pairs(title, "one step", study.in_one_step, line, [noised, one_step_denoised])
+        yield study.pairs(title, "one step", study.in_one_step, line, one_step_denoised)
 
 
 def iterative(work: Workspace) -> Iterator[Block]:
     """Iterative denoising, every few steps shown, and the error of all ways."""
     if work.tour.given is None:
         return
-    study, tour = _Study(work, work.tour.given), work.tour
-    last, rows = max(tour.levels), []
-    for i, t in enumerate(tour.levels):
+    study, levels, seed = _Study(work, work.tour.given), work.tour.levels, work.tour.seed
+    last, rows = max(levels), []
+    for i, t in enumerate(levels):
         x = study.noised(t)
         made, steps = iteratively_denoised(
-            work.model, study.picture, t, study.what.value, steps=STEPS, seed=tour.seed
+            work.model, study.picture, t, study.what.value, steps=STEPS, seed=seed
         )
-        ways = (x, study.blurred(x, t), study.in_one_step(x, t), made)
-        rows.append([psnr(way, study.picture) for way in ways])
+        results = (x, study.blurred(x, t), study.in_one_step(x, t), made)
+        rows.append([psnr(result, study.picture) for result in results])
         if t == last:
             walk = [
                 study.save(step.x.cpu(), f"step-{step.index:02d}", f"t = {step.t:.2f}")
                 for step in steps[::EVERY]
             ]
-            side_by_side = [study.save(y, way, way) for y, way in zip(ways, WAYS, strict=True)]
-        work.on_progress(i + 1, len(tour.levels))
-    code = _walk_code(study, last)
+            side_by_side = [study.save(y, name, name) for y, name in zip(results, NAMES, strict=True)]
+        work.on_progress(i + 1, len(levels))
     end = side_by_side[-1].model_copy(update={"caption": "t = 0"})
     yield Row(
         title=f"From t = {last:g} in {STEPS} strided steps, every {EVERY}th shown",
         pictures=(*walk, end),
         columns=len(walk) + 1,
-        code=code,
+        code=_walk_code(study, last),
     )
     yield Row(
         title=f"At t = {last:g}, side by side",
         note="The Python above writes these pictures too.",
         pictures=(*side_by_side, study.clean()),
-        columns=len(WAYS) + 1,
+        columns=len(NAMES) + 1,
     )
     yield Table(
         title="The error of each way",
         note="Peak signal-to-noise ratio against the picture, in dB: higher is nearer. "
         "It rewards the mean of all pictures that fit, so a blurred answer may beat a sharp one.",
-        head=("t", *WAYS),
-        rows=tuple((f"{t:g}", *(f"{v:.1f}" for v in row)) for t, row in zip(tour.levels, rows, strict=True)),
+        head=("t", *NAMES),
+        rows=tuple((f"{t:g}", *(f"{v:.1f}" for v in row)) for t, row in zip(levels, rows, strict=True)),
         best=tuple(row.index(max(row)) + 1 for row in rows),
         code=Code(commands=(study.command(),)),
     )
@@ -103,8 +99,7 @@ def iterative(work: Workspace) -> Iterator[Block]:
 
 def _walk_code(study: _Study, t: float) -> Code:
     """The code of the iterative way from t, and of all ways at t."""
-    what, seed = study.what.text, study.work.tour.seed
-    save = study.file
+    what, seed, save = study.what.text, study.work.tour.seed, study.file
     lines = [
         f"x = noised(model.schedule, picture, {t:g}, seed={seed})",
         f'save_picture(x.clamp(-1, 1), "{save("noised")}")',
@@ -140,25 +135,21 @@ class _Study:
     def pairs(
         self,
         title: str,
-        way: str,
+        name: str,
         denoised: Callable[[Tensor, float], Tensor],
-        line: str,
-        uses: Sequence[Callable[..., Any]],
+        text: str,
+        function: Callable[..., Any],
     ) -> Row:
-        """The noised pictures above, what one way makes of them below. line: the Python of the way."""
+        """The noised pictures above, what `denoised` makes of them below. text: the Python that says it."""
         above, below = [], []
         for i, t in enumerate(self.work.tour.levels):
             x = self.noised(t)
             above.append(self.save(x, f"noised-{t:g}", f"t = {t:g}"))
-            below.append(self.save(denoised(x, t), f"{way}-{t:g}", way))
+            below.append(self.save(denoised(x, t), f"{name}-{t:g}", name))
             self.work.on_progress(i + 1, len(self.work.tour.levels))
-        lines = [
-            *self.loop(),
-            *self.saving("x.clamp(-1, 1)", "noised"),
-            f"    {line}",
-            *self.saving("x", way),
-        ]
-        return Row(title=title, pictures=(*above, *below), columns=len(above), code=self.code(lines, uses))
+        saving = f'    save_picture(x, f"{self.file(name + "-{t:g}")}")'
+        code = self.code([*self.loop(), f"    x = {text}", saving], [noised, function])
+        return Row(title=title, pictures=(*above, *below), columns=len(above), code=code)
 
     # -- files and code
 
@@ -172,14 +163,12 @@ class _Study:
         return self.work.picture(png_name(self.given.picture), "the picture", "the picture")
 
     def loop(self) -> list[str]:
-        """The head of a loop over the levels, and the noised picture x."""
-        tour = self.work.tour
-        noisy = f"    x = noised(model.schedule, picture, t, seed={tour.seed})"
-        return [f"for t in {literal(tuple(tour.levels)).text}:", noisy]
-
-    def saving(self, x: str, name: str) -> list[str]:
-        """The line that writes a picture of the loop."""
-        return [f'    save_picture({x}, f"{self.file(name + "-{t:g}")}")']
+        """The Python of a loop over the levels, in which the noised picture x is made and written."""
+        return [
+            f"for t in {literal(tuple(self.work.tour.levels)).text}:",
+            f"    x = noised(model.schedule, picture, t, seed={self.work.tour.seed})",
+            f'    save_picture(x.clamp(-1, 1), f"{self.file("noised-{t:g}")}")',
+        ]
 
     def code(self, lines: Sequence[str], uses: Sequence[Callable[..., Any]]) -> Code:
         needs: tuple[Snippet, ...] = (self.work.model_snippet(), self.source, self.what)

@@ -9,10 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.apps.report import diagram
+from sfumato.apps.report.diagram import Diagram
 from sfumato.apps.report.page import Block, Code, Drawing, Gap, Row, Table
-from sfumato.apps.report.picture_sets import PictureSet, make_row
-from sfumato.apps.report.snippets import Snippet, call, literal, program, statement
+from sfumato.apps.report.picture_sets import make_row, prompted
+from sfumato.apps.report.snippets import program, statement
 from sfumato.apps.report.trainings import copy_sheet
 from sfumato.apps.report.workspace import model_snippet, picture_snippet
 from sfumato.core.expression import unconditional
@@ -24,16 +24,16 @@ from sfumato.training.loss_curve import draw_loss_curve
 from sfumato.training.presets import PRESETS
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from sfumato.apps.report.trainings import Trained, Trainings
+    from sfumato.apps.report.trainings import Trained
     from sfumato.apps.report.workspace import Workspace
-    from sfumato.training.presets import Preset
 
 SIGMAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # of the exercise, for pixels in [0, 1]
 NOISED, DENOISED = (0, 3, 7), (2, 5)  # digits that are noised, and that are denoised
 SEED = 0
-FAST_SOLVER, FAST_STEPS = "dpm++2m", 20  # of --quick, instead of the 300 steps of the classic models
+FAST: dict[str, Any] = {
+    "solver": "dpm++2m",
+    "steps": 20,
+}  # of --quick, instead of the 300 steps of the classic models
 JUDGED = 500  # digits that are evaluated after a training
 CLASSIC, MODERN = ("digits-denoise", "digits-time", "digits-class"), "digits"
 # The epochs whose sheets are shown
@@ -43,6 +43,7 @@ EPOCHS = {
     "digits-class": (5, 20),
     MODERN: (1, PRESETS[MODERN].epochs),
 }
+AS_DRAWN = "As the training drew them."  # of the sheets of an epoch
 
 
 def one_noise_level(work: Workspace) -> Iterator[Block]:
@@ -50,164 +51,124 @@ def one_noise_level(work: Workspace) -> Iterator[Block]:
     folder = Path(str(files("sfumato"))) / "apps" / "report" / "mnist"
     for digit in {*NOISED, *DENOISED}:
         shutil.copyfile(folder / f"mnist-{digit}.png", work.folder / f"mnist-{digit}.png")
-    yield _noising(work)
-    trained = _find(work, "digits-denoise")
-    if trained is None:
-        yield _no_model("digits-denoise")
-        return
-    yield _network(trained, "digits-denoise")
-    yield from _training(work, trained, "digits-denoise", "Clean, noised, denoised, from the top.")
-    yield _other_noise(work, trained)
+    note = "σ is that of pixels in [0, 1], as the exercise counts."
+    yield _over_sigma(work, "The noising process", note, NOISED, None)
+    yield from _blocks_of(work, "digits-denoise", _denoiser)
 
 
 def time(work: Workspace) -> Iterator[Block]:
     """The network that is given the time."""
-    name = "digits-time"
-    trained = _find(work, name)
-    if trained is None:
-        yield _no_model(name)
-        return
-    yield from _classic(work, trained, name)
-    drawn = PictureSet(
-        what=call(unconditional),
-        command=("generate",),
-        name="drawn",
-        seed=SEED,
-        count=10,
-        alt="a digit drawn from noise",
-        model=model_snippet(trained.model),
-        solver=FAST_SOLVER if work.quick else None,
-        steps=FAST_STEPS if work.quick else None,
-    )
-    pictures, code = make_row(work, [drawn])
-    yield Row(
-        title=f"Drawn now by `{name}`",
-        note=_how(work),
-        pictures=pictures,
-        columns=len(pictures),
-        code=code,
-    )
+    yield from _blocks_of(work, "digits-time", _timed)
 
 
 def classes(work: Workspace) -> Iterator[Block]:
     """The network that is given the class as well; the modern preset beside it; the table."""
-    name = "digits-class"
-    trained = _find(work, name)
-    if trained is None:
-        yield _no_model(name)
-    else:
-        yield from _classic(work, trained, name)
-        yield from _by_class(work, trained, "drawn", f"Digits by class, `{name}`", classic=True)
-    modern = _find(work, MODERN)
-    if modern is None:
-        yield _no_model(MODERN)
-    else:
-        yield _network(modern, MODERN)
-        yield from _by_class(work, modern, MODERN, f"The modern preset, `{MODERN}`", classic=False)
+    yield from _blocks_of(work, "digits-class", _classed)
+    yield from _blocks_of(work, MODERN, _modern)
     yield _figures()
     if not work.quick:
         yield from _judged(work)
 
 
 def _find(work: Workspace, name: str) -> Trained | None:
-    return _trainings(work).find(name, EPOCHS[name], work.on_progress)
-
-
-def _trainings(work: Workspace) -> Trainings:
     assert work.trainings is not None
-    return work.trainings
+    return work.trainings.find(name, EPOCHS[name], work.on_progress)
 
 
-def _classic(work: Workspace, trained: Trained, name: str) -> Iterator[Block]:
-    """Diagram, loss, sheets of two epochs."""
-    yield _network(trained, name)
-    yield from _training(work, trained, name, "As the training drew them.")
+def _blocks_of(
+    work: Workspace, name: str, make: Callable[[Workspace, Trained], Iterator[Block]]
+) -> Iterator[Block]:
+    """What is shown of the model of a preset; a gap where no weights ship."""
+    trained = _find(work, name)
+    if trained is not None:
+        yield from make(work, trained)
+        return
+    yield Gap(
+        title=f"`{name}`",
+        text=f"No weights of `{name}` ship with this version, so its diagram, its loss curve and its samples "
+        f"are missing here. `sfumato train {name}` trains it, and so does the report without --quick.",
+    )
+
+
+def _denoiser(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _training(work, trained, "Clean, noised, denoised, from the top.")
+    title = "Out of distribution: noise that it was not trained for"
+    note = "Trained at σ = 0.5 alone; its estimates from less noise and from more."
+    yield _over_sigma(work, title, note, DENOISED, trained)
+
+
+def _timed(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _training(work, trained, AS_DRAWN)
+    settings, model = FAST if work.quick else {}, model_snippet(trained.model)
+    alt = "a digit drawn from noise"
+    drawn = prompted(None, name="drawn", seed=SEED, count=10, alt=alt, model=model, **settings)
+    yield make_row(work, f"Drawn now by `{trained.preset}`", [drawn], note=_how(work), columns=10)
+
+
+def _classed(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _training(work, trained, AS_DRAWN)
+    title, settings = f"Digits by class, `{trained.preset}`", FAST if work.quick else {}
+    yield from _by_class(work, trained, "drawn", title, note=_how(work), **settings)
+
+
+def _modern(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _by_class(work, trained, MODERN, f"The modern preset, `{MODERN}`")
 
 
 def _by_class(
-    work: Workspace, trained: Trained, prefix: str, title: str, *, classic: bool
+    work: Workspace, trained: Trained, prefix: str, title: str, *, note: str = "", **settings: Any
 ) -> Iterator[Block]:
     """One digit of each class; all of them once more without guidance."""
     model = trained.model
-    fast = classic and work.quick
-    for guidance, word in ((None, f"guidance {model.defaults.guidance:g}"), (1.0, "guidance off")):
+    for guidance, word, end in (
+        (None, f"guidance {model.defaults.guidance:g}", ""),
+        (1.0, "guidance off", "-off"),
+    ):
         sets = [
-            PictureSet(
-                what=literal(digit),
-                command=("generate", digit),
-                name=f"{prefix}-{digit}{'' if guidance is None else '-off'}",
+            prompted(
+                digit,
+                name=f"{prefix}-{digit}{end}",
                 seed=SEED + i,
                 alt=f"a {digit}, {word}",
                 model=model_snippet(model),
                 guidance=guidance,
-                solver=FAST_SOLVER if fast else None,
-                steps=FAST_STEPS if fast else None,
+                **settings,
             )
             for i, digit in enumerate(model.class_names)
         ]
-        pictures, code = make_row(work, sets)
-        yield Row(
-            title=f"{title}, {word}",
-            note=_how(work) if classic else "",
-            pictures=pictures,
-            columns=len(sets),
-            code=code,
-        )
+        yield make_row(work, f"{title}, {word}", sets, note=note, columns=len(sets))
 
 
 def _how(work: Workspace) -> str:
     if work.quick:
-        return f"DPM-Solver++ (2M) in {FAST_STEPS} steps, to be quick; the model's default is DDPM in 300."
+        steps = FAST["steps"]
+        return f"DPM-Solver++ (2M) in {steps} steps, to be quick; the model's default is DDPM in 300."
     return "DDPM in 300 steps, the model's default."
 
 
 # -------------------------------------------------------------------------------------------- what noise does
 
 
-def _noising(work: Workspace) -> Block:
-    """x + sigma eps over sigma."""
-    return Row(
-        title="The noising process",
-        note="σ is that of pixels in [0, 1], as the exercise counts.",
-        columns=len(SIGMAS),
-        **_over_sigma(work, "noised", NOISED, lambda x: x, None),
-    )
-
-
-def _other_noise(work: Workspace, trained: Trained) -> Block:
-    """The denoiser at levels of noise that it was not trained for."""
-    return Row(
-        title="Out of distribution: noise that it was not trained for",
-        note="Trained at σ = 0.5 alone; its estimates from less noise and from more.",
-        columns=len(SIGMAS),
-        **_over_sigma(
-            work,
-            "denoised",
-            DENOISED,
-            lambda x: one_step_denoised(trained.model, x, 1.0, unconditional()),
-            model_snippet(trained.model),
-        ),
-    )
-
-
 def _over_sigma(
-    work: Workspace,
-    name: str,
-    digits: tuple[int, ...],
-    change: Callable[[Tensor], Tensor],
-    model: Snippet | None,
-) -> dict[str, Any]:
-    """Pictures of noised digits, changed, and their code. model: denoises them in one step.
+    work: Workspace, title: str, note: str, digits: tuple[int, ...], trained: Trained | None
+) -> Block:
+    """Noised digits over sigma; with a model, what it makes of them in one step.
 
     In the package pixels lie in [-1, 1], so sigma is twice that of the exercise.
     """
+    name = "noised" if trained is None else "denoised"
     shown = []
     for digit in digits:
         picture = picture_snippet(work.folder, f"mnist-{digit}.png").value
         for sigma in SIGMAS:
             x = noised(FixedSigma(2 * sigma), picture, 1.0, seed=SEED) if sigma else picture
+            x = x if trained is None else one_step_denoised(trained.model, x, 1.0, unconditional())
             file = f"{work.section}-{name}-{digit}-{sigma:g}.png"
-            shown.append(work.save(change(x), file, f"a {digit}, {name}, sigma {sigma:g}", f"σ = {sigma:g}"))
+            shown.append(work.save(x, file, f"a {digit}, {name}, sigma {sigma:g}", f"σ = {sigma:g}"))
     lines = [
         f"for digit in {digits}:",
         '    picture = sf.read_picture(f"mnist-{digit}.png")',
@@ -216,51 +177,57 @@ def _over_sigma(
         "        if sigma > 0:  # pixels lie in [-1, 1] here: twice the sigma of [0, 1]",
         f"            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed={SEED})",
     ]
-    if model is not None:
-        lines.append("        x = one_step_denoised(model, x, 1.0, sf.unconditional())")
-    lines.append(f'        save_picture(x.clamp(-1, 1), f"{work.section}-{name}-{{digit}}-{{sigma:g}}.png")')
+    needs = []
     uses: list[Callable[..., Any]] = [FixedSigma, noised, save_picture]
-    if model is not None:
+    if trained is not None:
+        lines.append("        x = one_step_denoised(model, x, 1.0, sf.unconditional())")
+        needs.append(model_snippet(trained.model))
         uses.append(one_step_denoised)
-    needs = [model] if model is not None else []
-    return {"pictures": tuple(shown), "code": Code(python=program([statement(lines, *needs, uses=uses)]))}
+    lines.append(f'        save_picture(x.clamp(-1, 1), f"{work.section}-{name}-{{digit}}-{{sigma:g}}.png")')
+    code = Code(python=program([statement(lines, *needs, uses=uses)]))
+    return Row(title=title, note=note, pictures=tuple(shown), columns=len(SIGMAS), code=code)
 
 
 # --------------------------------------------------------------------------------------- network and training
 
 
-def _network(trained: Trained, name: str) -> Block:
+def _network(trained: Trained) -> Block:
     """The diagram, from the module itself."""
     model = trained.model
     seen = anatomy(model.network, model.shape)
+    drawn = Diagram(seen)
     line = "print(anatomy(model.network, model.shape))"
     return Drawing(
-        title=f"The network of `{name}`",
+        title=f"The network of `{trained.preset}`",
         note=f"{seen.parameters / 1e6:.2f} million parameters. Drawn from the module itself, one pass "
         "watched: boxes are its parts with the shape that each gives.",
-        svg=diagram.draw(seen),
-        least=diagram.width_of(seen),
+        svg=drawn.svg(),
+        least=int(drawn.width),
         code=Code(python=program([statement(line, model_snippet(model), uses=[anatomy])])),
     )
 
 
-def _training(work: Workspace, trained: Trained, name: str, about: str) -> Iterator[Block]:
+def _training(work: Workspace, trained: Trained, about: str) -> Iterator[Block]:
     """The loss curve and the sheets of two epochs; a gap says what is missing. about: what a sheet shows."""
-    record, preset, epochs = trained.record, PRESETS[name], EPOCHS[name]
+    record, name = trained.record, trained.preset
+    epochs = EPOCHS[name]
     options = [word for epoch in epochs for word in ("--sample-at", str(epoch))]
     command = shlex.join(["sfumato", "train", name, *options])
     if record is None:
+        step = trained.model.provenance.get("step")
+        done = isinstance(step, int)
+        weights = f"These weights were trained for {step} steps" if done else "These weights ship"
         yield Gap(
             title=f"The training of `{name}`",
-            text=f"{_trained_for(trained)}, and no record of its training lies beside the weights, so there "
+            text=f"{weights}, and no record of its training lies beside the weights, so there "
             f"is no loss curve and no sheet of an epoch to show. `{command}` makes both, or the report "
             "without --quick.",
         )
         return
     yield Drawing(
         title=f"Training `{name}`: the loss",
-        note=f"{record.steps:,} steps of {preset.batch}. The line is the mean over a stretch of steps, "
-        "the band all of its steps.",
+        note=f"{record.steps:,} steps of {PRESETS[name].batch}. The line is the mean over a stretch of "
+        "steps, the band all of its steps.",
         svg=draw_loss_curve(record),
         code=Code(commands=(command,)),
     )
@@ -282,20 +249,6 @@ def _training(work: Workspace, trained: Trained, name: str, about: str) -> Itera
         )
 
 
-def _trained_for(trained: Trained) -> str:
-    """How long the weights were trained, as their provenance says."""
-    step = trained.model.provenance.get("step")
-    return f"These weights were trained for {step} steps" if isinstance(step, int) else "These weights ship"
-
-
-def _no_model(name: str) -> Block:
-    return Gap(
-        title=f"`{name}`",
-        text=f"No weights of `{name}` ship with this version, so its diagram, its loss curve and its samples "
-        f"are missing here. `sfumato train {name}` trains it, and so does the report without --quick.",
-    )
-
-
 # --------------------------------------------------------------------------------------------- the table
 
 
@@ -304,8 +257,20 @@ def _figures() -> Block:
     rows = []
     for name in (*CLASSIC, MODERN):
         preset = PRESETS[name]
+        channels = preset.network_config.get("hidden") or preset.network_config.get("width")
+        accuracy, fid = (
+            next((value for key, value in preset.measured.items() if key.startswith(start)), None)
+            for start in ("accuracy", "FID at")
+        )
         rows.append(
-            (f"`{name}`", _network_words(preset), f"{preset.epochs} × {preset.batch}", *_measured(preset))
+            (
+                f"`{name}`",
+                f"{preset.network}, {channels} channels",
+                f"{preset.epochs} × {preset.batch}",
+                f"{accuracy:.2%}" if isinstance(accuracy, float) else "–",
+                f"{fid:g}" if isinstance(fid, float) else "–",
+                str(preset.measured.get("training", "–")),
+            )
         )
     return Table(
         title="The table of figures",
@@ -318,38 +283,18 @@ def _figures() -> Block:
     )
 
 
-def _network_words(preset: Preset) -> str:
-    parameters = preset.network_config.get("hidden") or preset.network_config.get("width")
-    return f"{preset.network}, {parameters} channels"
-
-
-def _measured(preset: Preset) -> tuple[str, str, str]:
-    known = preset.measured
-    accuracy = next((v for key, v in known.items() if key.startswith("accuracy")), None)
-    fid = next((v for key, v in known.items() if key.startswith("FID at")), None)
-    return (
-        f"{accuracy:.2%}" if isinstance(accuracy, float) else "–",
-        f"{fid:g}" if isinstance(fid, float) else "–",
-        str(known.get("training", "–")),
-    )
-
-
 def _judged(work: Workspace) -> Iterator[Block]:
     """Measurements of the models that this report trained."""
     from sfumato.evaluation.digits import draw_function, evaluate
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    real: tuple[str, ...] = ()
     for name in ("digits-time", "digits-class", MODERN):
         trained = _find(work, name)
         if trained is None:
             continue
-        modern = name == MODERN
-        draw = draw_function(
-            trained.model,
-            solver=None if modern else FAST_SOLVER,
-            steps=None if modern else FAST_STEPS,
-            on_progress=work.on_progress,
-        )
+        settings: dict[str, Any] = {} if name == MODERN else FAST
+        draw = draw_function(trained.model, on_progress=work.on_progress, **settings)
         report = evaluate(draw, count=JUDGED, seed=SEED, conditional=bool(trained.model.class_names))
         accuracy = "–" if report.accuracy is None else f"{report.accuracy:.2%}"
         rows.append((f"`{name}`", accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.1f}"))

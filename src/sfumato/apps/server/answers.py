@@ -124,7 +124,7 @@ class _WaitingRequest:
 
         def listen(event: Event) -> None:  # on the worker's thread
             self.service.metrics.count_event(event)
-            if isinstance(event, Ended) and event.error is not None and unforeseen(event.error):
+            if isinstance(event, Ended) and not isinstance(event.error, SfumatoError | MemoryError | None):
                 log.error("a job failed", exc_info=event.error)
             loop.call_soon_threadsafe(self.events.put_nowait, event)
 
@@ -249,8 +249,3 @@ async def encoded(kept: KeptJob, i: int, delivery: Delivery, x: Tensor | None = 
     extension = EXTENSIONS[delivery.output_format or "png"]
     quality = None if delivery.output_compression is None else max(1, delivery.output_compression)
     return await run_sync(lambda: pictures.encode(0, extension, enlarge=kept.enlarge, quality=quality))
-
-
-def unforeseen(error: Exception) -> bool:
-    """Whether an error is a defect of the program."""
-    return not isinstance(error, SfumatoError | MemoryError)

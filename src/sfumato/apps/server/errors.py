@@ -69,7 +69,6 @@ class ApiError(HTTPException):
         }
 
     def response(self) -> JSONResponse:
-        """The refusal as an HTTP response."""
         return JSONResponse(self.body, self.status_code, headers=dict(self.headers or {}))
 
 

@@ -22,7 +22,16 @@ class StrictRequest(Request):
     """A request whose JSON has finite numbers and whole characters."""
 
     async def json(self) -> Any:
-        return strict_json(await self.body())
+        body = await self.body()
+        try:
+            value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        except UnicodeEncodeError:
+            wrong = "the JSON holds half a character (a lone surrogate)"
+            raise ApiError(400, wrong, code="invalid_json") from None
+        except (ValueError, RecursionError):  # also of numbers too long, 1e999, bytes that are not UTF-8
+            raise ApiError(400, "the body is not JSON", code="invalid_json") from None
+        return value
 
 
 class StrictRoute(APIRoute):
@@ -44,19 +53,6 @@ def _check_content_type(request: Request, what: str, wanted: str) -> None:
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != wanted:
         raise ApiError(415, f"send {what}, as Content-Type: {wanted}", code="content_type")
-
-
-def strict_json(body: bytes) -> Any:
-    """The value of a JSON text; ApiError for anything that is not valid JSON."""
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except UnicodeEncodeError:
-        wrong = "the JSON holds half a character (a lone surrogate)"
-        raise ApiError(400, wrong, code="invalid_json") from None
-    except (ValueError, RecursionError):  # also of numbers too long, 1e999, bytes that are not UTF-8
-        raise ApiError(400, "the body is not JSON", code="invalid_json") from None
-    return value
 
 
 def _no_constant(name: str) -> NoReturn:

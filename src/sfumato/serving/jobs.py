@@ -29,7 +29,6 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
         return self in {State.DONE, State.FAILED, State.CANCELLED}
 
 
@@ -121,17 +120,6 @@ class Job:
         """Record an event and pass it to the listener; one that raises is logged, and called no more."""
         if self.state.ended:
             return
-        self._record(event)
-        if self._listener is not None:
-            try:
-                self._listener(event)
-            except Exception:
-                log.exception("the listener of job %s failed", self.id)
-                self._listener = None
-        if isinstance(event, Ended):
-            self._over.set()
-
-    def _record(self, event: Event) -> None:
         match event:
             case Stepped(picture=i, step=step, total=total):
                 self.state, self.steps[i] = State.RUNNING, (step, total)
@@ -141,6 +129,14 @@ class Job:
             case Ended(state=state, error=error):
                 self.error = error  # first: whoever sees the end sees its error
                 self.state = state
+        if self._listener is not None:
+            try:
+                self._listener(event)
+            except Exception:
+                log.exception("the listener of job %s failed", self.id)
+                self._listener = None
+        if isinstance(event, Ended):
+            self._over.set()
 
 
 def expected_steps(recipe: Recipe) -> int:

@@ -1,16 +1,15 @@
 """The pictures of all accepted jobs, from submission to their end: all that several threads share.
 
-A job is new until its recipes are checked. Then its pictures wait; the next one is begun and waits for room;
-admitted pictures are in flight. One lock guards all of this. Every method takes the lock, returns copies, and
-calls no code of a user while it holds the lock. So all methods may be called from any thread.
+A job is new until its recipes are checked. Its pictures wait until they are admitted; then they are in
+flight. One lock guards all of this. Every method takes the lock, returns copies, and calls no code of a user
+while it holds the lock. So all methods may be called from any thread.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sfumato.errors import SfumatoError
@@ -45,9 +44,7 @@ class Queue:
         self._new: dict[Job, None] = {}
         self._cancelled: list[Job] = []
         self._waiting: dict[str, dict[Picture, None]] = {}  # by client; the first client is the next one
-        self._next: Picture | None = None
         self._in_flight: dict[Picture, None] = {}
-        self._queued: Counter[str] = Counter()  # pictures that are not in flight, by client
         self._row_seconds: dict[str, float] = {}  # by model
 
     # ------------------------------------------------------------------------------ open and closed
@@ -91,14 +88,13 @@ class Queue:
         with self._changed:
             if self._refusal is not None:
                 raise self._refusal()
-            total, own = self._queued.total() + len(job), self._queued[job.client] + len(job)
-            if total > self._limits.queue or own > self._limits.queue_per_client:
-                waiting = [picture for queue in self._waiting.values() for picture in queue]
-                half = self._seconds_of(waiting, self._row_seconds) / 2
-                raise QueueFullError(max(1.0, half))
+            own = len(self._waiting.get(job.client, ()))
+            room = min(self._limits.queue - self.queued, self._limits.queue_per_client - own)
+            if len(job) > room:
+                raise QueueFullError(max(1.0, self._seconds_of(self._all_waiting()) / 2))
             self._jobs[job] = pictures
             self._new[job] = None
-            self._queued[job.client] += len(job)
+            self._waiting.setdefault(job.client, {}).update(dict.fromkeys(pictures))
             self._changed.notify_all()
 
     def cancel(self, job: Job) -> None:
@@ -125,13 +121,12 @@ class Queue:
             return cancelled
 
     def take_new(self) -> list[Picture]:
-        """The pictures of the oldest new job, which wait from now on; none without a new job."""
+        """The pictures of the oldest new job, which may be admitted from now on; none without a new job."""
         with self._changed:
             if not self._new:
                 return []
             job = next(iter(self._new))
             del self._new[job]
-            self._waiting.setdefault(job.client, {}).update(dict.fromkeys(self._jobs[job]))
             return list(self._jobs[job])
 
     # ------------------------------------------------------------------------------ pictures
@@ -139,19 +134,16 @@ class Queue:
     def next(self) -> Picture | None:
         """The picture to be admitted next, the same one until it is admitted or removed; None without one."""
         with self._changed:
-            if self._next is None and self._waiting:
-                client, queue = next(iter(self._waiting.items()))
-                self._next = next(iter(queue))
-                del queue[self._next], self._waiting[client]
-                if queue:
-                    self._waiting[client] = queue  # behind the other clients
-            return self._next
+            first = (next(iter(pictures)) for pictures in self._waiting.values())
+            return next((picture for picture in first if picture.job not in self._new), None)
 
     def admit(self, picture: Picture) -> None:
-        """Put the next picture in flight."""
+        """Put a waiting picture in flight; the other clients come before its client's next one."""
         with self._changed:
             self._remove(picture)
             self._in_flight[picture] = None
+            if (client := picture.job.client) in self._waiting:
+                self._waiting[client] = self._waiting.pop(client)  # behind the others
 
     def in_flight(self, model: str | None = None) -> list[Picture]:
         """The admitted pictures of a model, or of all models."""
@@ -159,12 +151,10 @@ class Queue:
             return [picture for picture in self._in_flight if model is None or picture.model == model]
 
     def remove(self, picture: Picture) -> None:
-        """Remove one picture from wherever it is; nothing happens where it is not here any more."""
+        """Remove one picture of a job that has not ended."""
         with self._changed:
-            left = self._jobs.get(picture.job, [])
-            if picture in left:
-                left.remove(picture)
-                self._remove(picture)
+            self._jobs[picture.job].remove(picture)
+            self._remove(picture)
 
     def remove_job(self, job: Job) -> list[Picture]:
         """Remove a job with those of its pictures that are left, and return these."""
@@ -176,27 +166,20 @@ class Queue:
             return left
 
     def _remove(self, picture: Picture) -> None:
-        client = picture.job.client
         if picture in self._in_flight:
             del self._in_flight[picture]
             return
-        self._queued[client] -= 1
-        if not self._queued[client]:
-            del self._queued[client]
-        if picture is self._next:
-            self._next = None
-        elif picture in (queue := self._waiting.get(client, {})):
-            del queue[picture]
-            if not queue:
-                del self._waiting[client]
+        waiting = self._waiting[picture.job.client]
+        del waiting[picture]
+        if not waiting:
+            del self._waiting[picture.job.client]
 
     # ------------------------------------------------------------------------------ figures
 
     @property
     def queued(self) -> int:
-        """How many pictures wait."""
         with self._changed:
-            return self._queued.total()
+            return sum(len(pictures) for pictures in self._waiting.values())
 
     def note_time(self, model: str, rows: int, seconds: float) -> None:
         """Take a turn's forward passes into the running mean of a row's time."""
@@ -205,29 +188,27 @@ class Queue:
             self._row_seconds[model] = now if before is None else OLD_SHARE * before + (1 - OLD_SHARE) * now
 
     def seconds_per_row(self, model: str) -> float:
-        """The running mean of a row's time in a forward pass; 0 before the model is loaded."""
         with self._changed:
             return self._row_seconds.get(model, 0.0)
 
     def seconds_left(self, job: Job | None = None) -> float:
         """About how long until a job is done, or all of them: the rows left, times the time of a row."""
         with self._changed:
-            ahead = [picture for queue in self._waiting.values() for picture in queue]
-            ahead += [self._next] if self._next is not None else []
-            flight = list(self._in_flight)
-            row_seconds = dict(self._row_seconds)
-        own = [picture for picture in flight if picture.job is job]
-        rows = sum(picture.rows for picture in own)
-        if rows and not any(picture.job is job for picture in ahead):
-            share = sum(picture.rows for picture in flight) / rows  # the others share its steps
-            return self._seconds_of(own, row_seconds) * share
-        return self._seconds_of([*ahead, *flight], row_seconds)
+            waiting, flight = self._all_waiting(), list(self._in_flight)
+            own = [picture for picture in flight if picture.job is job]
+            rows = sum(picture.rows for picture in own)
+            if rows and not any(picture.job is job for picture in waiting):
+                share = sum(picture.rows for picture in flight) / rows  # the others share its steps
+                return self._seconds_of(own) * share
+            return self._seconds_of([*waiting, *flight])
 
-    @staticmethod
-    def _seconds_of(pictures: Iterable[Picture], row_seconds: Mapping[str, float]) -> float:
+    def _all_waiting(self) -> list[Picture]:
+        return [picture for pictures in self._waiting.values() for picture in pictures]
+
+    def _seconds_of(self, pictures: Iterable[Picture]) -> float:
         """The seconds of all steps left of these pictures."""
         seconds = 0.0
         for picture in pictures:
             done, total = picture.job.steps[picture.index]
-            seconds += max(1, total - done) * picture.rows * row_seconds.get(picture.model, 0.0)
+            seconds += max(1, total - done) * picture.rows * self._row_seconds.get(picture.model, 0.0)
         return seconds

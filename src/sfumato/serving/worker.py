@@ -139,21 +139,17 @@ class Worker:
             UsageError: no such model, or more than the limits allow.
             QueueFullError, LoadingError, StoppingError: not now.
         """
-        for part in parts:
-            self._check_limits(part.recipe)
+        for recipe in (part.recipe for part in parts):
+            if recipe.model not in self._load:
+                raise UsageError(f"no model {recipe.model!r} here; there are {', '.join(self._load)}")
+            if (steps := recipe.steps * recipe.repeats) > self.limits.steps:
+                raise UsageError(f"a picture takes at most {self.limits.steps} steps, not {steps}")
         count = sum(part.recipe.count for part in parts)
         if not 1 <= count <= self.limits.pictures:
             raise UsageError(f"a request makes 1 to {self.limits.pictures} pictures, not {count}")
         job = Job(name or uuid4().hex, client, parts, previews=previews, listener=listener)
         self._queue.submit(job)
         return job
-
-    def _check_limits(self, recipe: Recipe) -> None:
-        if recipe.model not in self._load:
-            raise UsageError(f"no model {recipe.model!r} here; there are {', '.join(self._load)}")
-        steps = recipe.steps * recipe.repeats
-        if steps > self.limits.steps:
-            raise UsageError(f"a picture takes at most {self.limits.steps} steps, not {steps}")
 
     def cancel(self, job: Job) -> None:
         """End a job before the next step; nothing happens to a job that has ended."""
@@ -168,29 +164,25 @@ class Worker:
     # ------------------------------------------------------------------------------ the worker's thread
 
     def _run(self) -> None:
+        reason = "the models could not be loaded"
         with torch.inference_mode():
             try:
                 self._load_models()
-            except Exception as error:
-                self._refuse("the models could not be loaded", error)
-                return
-            self._queue.open()
-            self._ready.set()
-            try:
+                self._queue.open()
+                self._ready.set()
                 while not self._queue.finished:
                     self._last_sign = time.monotonic()
                     if self._queue.wait(IDLE_SECONDS):
                         self._take_turn()
-            except Exception as error:  # a defect of this loop, not of a job
-                log.exception("the worker stops")
-                self._refuse("the worker stopped by an error", error)
+            except Exception as error:
+                if self._ready.is_set():  # a defect of this loop, not of a job
+                    reason = "the worker stopped by an error"
+                    log.exception("the worker stops")
+                self.error = error
+                self._queue.refuse(lambda: LoadingError(reason))
+                self._ready.set()
             for job in self._queue.jobs():
                 self._end(job, State.FAILED, StoppingError("the server has stopped"))
-
-    def _refuse(self, reason: str, error: Exception) -> None:
-        self.error = error
-        self._queue.refuse(lambda: LoadingError(reason))
-        self._ready.set()
 
     def _load_models(self) -> None:
         for name, load in self._load.items():
@@ -243,12 +235,10 @@ class Worker:
         checked: list[tuple[Recipe, int]] = []
         for picture in pictures:
             recipe = picture.job.recipes[picture.index][0].model_copy(update={"seed": 0})
-            rows = next((rows for other, rows in checked if other == recipe), None)
-            if rows is None:
+            picture.rows = next((rows for other, rows in checked if other == recipe), 0)
+            if not picture.rows:
                 self._begin(picture)
                 checked.append((recipe, picture.rows))
-            else:
-                picture.rows = rows
 
     def _begin(self, picture: Picture) -> None:
         """Begin the sampler of a picture, unless it has begun; raises what is wrong with its recipe."""
@@ -289,7 +279,11 @@ class Worker:
                     self._complete(picture, outcome)
             for picture in pictures:
                 picture.rows = self._running[name].rows_of(picture)
-            self._report(turn)
+            if self._on_turn is not None:
+                try:
+                    self._on_turn(turn)
+                except Exception:
+                    log.exception("on_turn failed")
 
     def _timed(self, name: str, names: Sequence[object]) -> tuple[Mapping[object, Outcome], Turn]:
         """A turn of some of a model's samplers, its rows timed."""
@@ -302,13 +296,6 @@ class Worker:
         if turn.rows:
             self._queue.note_time(name, turn.rows, seconds)
         return outcomes, turn
-
-    def _report(self, turn: Turn) -> None:
-        if self._on_turn is not None:
-            try:
-                self._on_turn(turn)
-            except Exception:
-                log.exception("on_turn failed")
 
     def _complete(self, picture: Picture, outcome: Outcome) -> None:
         """A picture is made, or has failed; with the last picture its job is done."""
@@ -334,10 +321,14 @@ def _publisher(picture: Picture, model: Model) -> Callable[[Step], None]:
     """Publishes the steps of a picture's sampler."""
     job, index = picture.job, picture.index
 
+    def preview(state: Tensor) -> Tensor:
+        """A state as a picture, postprocessed as a finished picture is (safety checker, watermark)."""
+        return _on_cpu(model.postprocess(model.decode(state).clamp(-1, 1)))
+
     def publish(step: Step) -> None:
         x = x0 = None
         if step.index in preview_steps(job.previews, step.total):
-            x, x0 = (_on_cpu(_preview(model, state)) for state in (step.x, step.x0))
+            x, x0 = preview(step.x), preview(step.x0)
         job.publish(Stepped(picture=index, step=step.index + 1, total=step.total, t=step.t, x=x, x0=x0))
 
     return publish
@@ -346,12 +337,6 @@ def _publisher(picture: Picture, model: Model) -> Callable[[Step], None]:
 def preview_steps(count: int, total: int) -> set[int]:
     """Which of the steps 0 .. total - 1 have previews: evenly spaced, none of them the last."""
     return {(total * (i + 1)) // (count + 1) for i in range(count)} if count < total else set(range(total))
-
-
-def _preview(model: Model, state: Tensor) -> Tensor:
-    """A state as a picture, postprocessed as a finished picture is (safety checker, watermark)."""
-    x = model.decode(state).clamp(-1, 1)
-    return model.postprocess(x)
 
 
 def _on_cpu(x: Tensor) -> Tensor:

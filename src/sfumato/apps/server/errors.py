@@ -63,16 +63,12 @@ class ApiError(HTTPException):
     def body(self) -> dict[str, Any]:
         """The refusal as JSON."""
         default = "server_error" if self.status_code >= 500 else "invalid_request_error"
-        info = ErrorInfo(
-            message=printable(self.detail),
-            type=_TYPES.get(self.status_code, default),
-            param=self.param,
-            code=self.code,
-        )
-        return {"error": info.model_dump()}
+        kind = _TYPES.get(self.status_code, default)
+        return {
+            "error": {"message": printable(self.detail), "type": kind, "param": self.param, "code": self.code}
+        }
 
     def response(self) -> JSONResponse:
-        """The refusal as an HTTP response."""
         return JSONResponse(self.body, self.status_code, headers=dict(self.headers or {}))
 
 
@@ -86,6 +82,10 @@ def refusal(error: Exception, param: str | None = None) -> ApiError:
     match error:
         case ApiError():
             return error
+        case HTTPException():
+            return ApiError(error.status_code, str(error.detail), headers=error.headers)
+        case RequestValidationError():
+            return first_complaint(error.errors())
         case QueueFullError(seconds=seconds):
             after = {"retry-after": f"{min(seconds, 3600.0):.0f}"}
             return ApiError(429, str(error), code="queue_full", headers=after)
@@ -103,23 +103,11 @@ def refusal(error: Exception, param: str | None = None) -> ApiError:
 def install(app: FastAPI) -> None:
     """Answer every error in this form."""
 
-    async def http(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-        assert isinstance(error, HTTPException)
-        if not isinstance(error, ApiError):
-            error = ApiError(error.status_code, str(error.detail), headers=error.headers)
-        return error.response()
-
-    async def malformed(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-        assert isinstance(error, RequestValidationError)
-        return first_complaint(error.errors()).response()
-
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    async def answer(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
         return refusal(error).response()
 
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, malformed)
-    app.add_exception_handler(SfumatoError, unforeseen)
-    app.add_exception_handler(Exception, unforeseen)
+    for kind in (HTTPException, RequestValidationError, SfumatoError, Exception):
+        app.add_exception_handler(kind, answer)
 
 
 def first_complaint(errors: Sequence[Any]) -> ApiError:
@@ -132,7 +120,7 @@ def first_complaint(errors: Sequence[Any]) -> ApiError:
     if first["type"] == "missing":
         return ApiError(400, f"{name or 'the body'} is missing", param=name or None, code="missing_parameter")
     message = str(first["msg"]).removeprefix("Value error, ")
-    return ApiError(400, f"{name}: {message}" if name else message, param=name or None, code="invalid_value")
+    return invalid(name, message) if name else ApiError(400, message, code="invalid_value")
 
 
 def printable(text: str) -> str:

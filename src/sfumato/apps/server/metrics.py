@@ -44,13 +44,11 @@ class Metrics(Collector):
         yield row
 
     def count_turn(self, turn: Turn) -> None:
-        """Count a turn of the worker."""
         if turn.forwards:
             self.rows.labels(turn.model).observe(turn.rows / turn.forwards)
             self.seconds.labels(turn.model).observe(turn.seconds)
 
     def count_event(self, event: Event) -> None:
-        """Count an event of a job."""
         match event:
             case Made():
                 self.pictures.inc()

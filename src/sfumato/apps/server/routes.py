@@ -6,15 +6,17 @@ from typing import Any
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
 from starlette.responses import PlainTextResponse
 
 from sfumato.apps.server import intake
 from sfumato.apps.server.answers import Service, as_json
-from sfumato.apps.server.errors import ApiError, ErrorBody, invalid
+from sfumato.apps.server.errors import ApiError, ErrorBody
 from sfumato.apps.server.requests import StrictRoute, read_form
 from sfumato.apps.server.schemas import (
     Edit,
     Generate,
+    ImageRequest,
     Images,
     JobInfo,
     ModelCard,
@@ -27,6 +29,7 @@ from sfumato.models.model import Model
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 api = APIRouter(prefix="/v1", route_class=StrictRoute, responses=REFUSALS)
 health = APIRouter()
+FILE = {"type": "string", "format": "binary"}
 
 
 def _service(request: Request) -> Service:
@@ -34,52 +37,46 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _form(schema: type[Any], *, several: bool, mask: bool) -> dict[str, Any]:
-    """How OpenAPI describes a multipart body: the fields of a schema, and files."""
+def _form(schema: type[BaseModel], **files: Any) -> dict[str, Any]:
+    """How OpenAPI describes a multipart body: the fields of a schema, and files, `image` among them."""
     described = schema.model_json_schema()
-    file = {"type": "string", "format": "binary"}
-    properties = dict(described["properties"])
-    properties["image"] = {"type": "array", "items": file} if several else file
-    if mask:
-        properties["mask"] = file
     body = {
         "type": "object",
-        "properties": properties,
+        "properties": {**described["properties"], **files},
         "required": [*described.get("required", ()), "image"],
         "additionalProperties": False,
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
 
 
+async def _images(request: Request, body: ImageRequest, files: intake.Files, *, kind: str) -> Response:
+    service = _service(request)
+    order = await run_sync(intake.images, service.worker, body, files, service.settings)
+    return await service.images(request, order, kind=kind)
+
+
 @api.post("/images/generations", response_model=Images)
 async def generations(request: Request, body: Generate) -> Response:
     """Pictures of a prompt."""
-    service = _service(request)
-    order = await run_sync(intake.generation, service.worker, body)
-    _one_streamed(body, order)
-    return await service.images(request, order, body, kind="image_generation")
-
-
-@api.post("/images/edits", response_model=Images, openapi_extra=_form(Edit, several=True, mask=True))
-async def edits(request: Request) -> Response:
-    """Changed pictures: inside a mask, or as a whole."""
-    service = _service(request)
-    body, files = await read_form(request, Edit, service.settings)
-    order = await run_sync(intake.edit, service.worker, body, files, service.settings)
-    _one_streamed(body, order)
-    return await service.images(request, order, body, kind="image_edit")
+    return await _images(request, body, {}, kind="image_generation")
 
 
 @api.post(
-    "/images/variations", response_model=Images, openapi_extra=_form(Variation, several=False, mask=False)
+    "/images/edits",
+    response_model=Images,
+    openapi_extra=_form(Edit, image={"type": "array", "items": FILE}, mask=FILE),
 )
+async def edits(request: Request) -> Response:
+    """Changed pictures: inside a mask, or as a whole."""
+    body, files = await read_form(request, Edit, _service(request).settings)
+    return await _images(request, body, files, kind="image_edit")
+
+
+@api.post("/images/variations", response_model=Images, openapi_extra=_form(Variation, image=FILE))
 async def variations(request: Request) -> Response:
     """Pictures near a picture."""
-    service = _service(request)
-    body, files = await read_form(request, Variation, service.settings)
-    order = await run_sync(intake.variation, service.worker, body, files, service.settings)
-    _one_streamed(body, order)
-    return await service.images(request, order, body, kind="image_variation")
+    body, files = await read_form(request, Variation, _service(request).settings)
+    return await _images(request, body, files, kind="image_variation")
 
 
 @api.post("/recipes", response_model=JobInfo, responses={202: {"model": JobInfo}})
@@ -87,8 +84,7 @@ async def recipes(request: Request, body: RunRecipe) -> Response:
     """Pictures of any recipe: anagrams, hybrids, whatever an expression can say."""
     service = _service(request)
     order = await run_sync(intake.recipe, service.worker, body, service.settings)
-    _one_streamed(body, order)
-    return await service.recipe(request, order, body, background=body.background)
+    return await service.recipe(request, order, background=body.background)
 
 
 @api.get("/jobs/{job_id}", response_model=JobInfo)
@@ -124,19 +120,12 @@ async def models(request: Request) -> ModelList:
 @api.get("/models/{name}", response_model=ModelCard)
 async def model(request: Request, name: str) -> ModelCard:
     """One model."""
-    found = intake.find_model(_service(request).worker, name)
-    return _card(found.name, found)
+    return _card(name, intake.find_model(_service(request).worker, name))
 
 
 def _card(name: str, model: Model) -> ModelCard:
     _, height, width = model.shape
     return ModelCard(id=name, created=0, size=f"{width}x{height}", class_names=list(model.class_names))
-
-
-def _one_streamed(body: Any, order: intake.Order) -> None:
-    count = sum(part.recipe.count for part in order.parts)
-    if body.partial_images and count > 1:
-        raise invalid("partial_images", "a preview does not say which picture it shows: set n to 1")
 
 
 @health.get("/healthz", response_class=PlainTextResponse)

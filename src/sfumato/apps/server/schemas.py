@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sfumato.core.path import MAX_STEPS
 from sfumato.core.solvers import SOLVERS
+from sfumato.serving import State
 
 MAX_REQUEST_STEPS = min(1000, MAX_STEPS)
 
@@ -23,26 +24,19 @@ def _known_solver(name: str) -> str:
 
 
 SolverName = Annotated[str, Field(json_schema_extra={"enum": list(SOLVERS)}), AfterValidator(_known_solver)]
-Who = Annotated[str, Field(max_length=512)]
 OutputFormat = Literal["png", "jpeg", "webp"]
+UserName = Annotated[str | None, Field(max_length=512)]
+Strength = Annotated[
+    float | None, Field(gt=0, le=1, description="How much of the picture is forgotten; 1 is all.")
+]
 
 
-class ApiRequest(BaseModel):
-    """A request. A field that is null counts as left out."""
+class Delivery(BaseModel):
+    """A request: how its pictures are returned, and to whom. A field that is null counts as left out."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    user: Who | None = Field(default=None, description="The user; users take turns.")
-
-    @property
-    def who(self) -> str:
-        """The user, where the request names one."""
-        return self.user or ""
-
-
-class Delivery(ApiRequest):
-    """How pictures are returned."""
-
+    user: UserName = Field(default=None, description="The user; users take turns.")
     response_format: Literal["url", "b64_json"] | None = None
     output_format: OutputFormat | None = None
     output_compression: int | None = Field(default=None, ge=0, le=100)
@@ -50,6 +44,11 @@ class Delivery(ApiRequest):
     partial_images: int | None = Field(
         default=None, ge=0, le=3, description="Previews of one picture, while streaming."
     )
+
+    @property
+    def user_name(self) -> str:
+        """The user, where the request names one."""
+        return self.user or ""
 
     @model_validator(mode="after")
     def _no_field_without_effect(self) -> Delivery:
@@ -62,26 +61,8 @@ class Delivery(ApiRequest):
         return self
 
 
-class SamplingFields(BaseModel):
-    """How pictures are sampled, by the names of diffusers."""
-
-    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_REQUEST_STEPS)
-    solver: SolverName | None = None
-    seed: int | None = Field(
-        default=None, ge=0, le=2**64 - 1, description="Of the first picture; picture i has seed + i."
-    )
-
-
-class PromptFields(SamplingFields):
-    """The prompts, and the guidance towards them."""
-
-    prompt: str = Field(min_length=1, max_length=32_000)
-    negative_prompt: str | None = Field(default=None, max_length=32_000)
-    guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
-
-
-class OutputFields(BaseModel):
-    """The model, how many pictures it makes, and the size in which they are returned."""
+class ImageRequest(Delivery):
+    """What all requests for images may say; the settings of the sampler have the names of diffusers."""
 
     model: str | None = Field(default=None, max_length=1000)
     n: int | None = Field(default=None, ge=1, le=10)
@@ -90,37 +71,38 @@ class OutputFields(BaseModel):
         max_length=32,
         description="auto, the model's size, or a multiple of it: then every pixel is enlarged.",
     )
-    safety_identifier: Who | None = Field(default=None, description="As user.")
+    safety_identifier: UserName = Field(default=None, description="As user.")
     quality: Literal["auto"] | None = None
     background: Literal["auto", "opaque"] | None = None
-
-
-class Generate(OutputFields, PromptFields, Delivery):
-    """Pictures of a prompt."""
+    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_REQUEST_STEPS)
+    solver: SolverName | None = None
+    seed: int | None = Field(
+        default=None, ge=0, le=2**64 - 1, description="Of the first picture; picture i has seed + i."
+    )
 
     @property
-    def who(self) -> str:
-        return self.safety_identifier or self.user or ""
+    def user_name(self) -> str:
+        return self.safety_identifier or super().user_name
+
+
+class Generate(ImageRequest):
+    """Pictures of a prompt."""
+
+    prompt: str = Field(min_length=1, max_length=32_000)
+    negative_prompt: str | None = Field(default=None, max_length=32_000)
+    guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
 
 
 class Edit(Generate):
     """Pictures made from pictures; the files are `image` (several: `image[]`) and `mask`."""
 
-    strength: float | None = Field(
-        default=None, gt=0, le=1, description="How much of the picture is forgotten; 1 is all."
-    )
+    strength: Strength = None
 
 
-class Variation(OutputFields, SamplingFields, Delivery):
+class Variation(ImageRequest):
     """Variations of a picture, the file `image`."""
 
-    strength: float | None = Field(
-        default=None, gt=0, le=1, description="How much of the picture is forgotten; 1 is all."
-    )
-
-    @property
-    def who(self) -> str:
-        return self.safety_identifier or self.user or ""
+    strength: Strength = None
 
 
 class InputPicture(BaseModel):
@@ -216,7 +198,7 @@ class JobInfo(BaseModel):
     id: str
     object: Literal["job"] = "job"
     created: int
-    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    status: State
     progress: float
     seconds_left: float
     recipes: list[dict[str, Any]]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sfumato.core.expression import Expression
 from sfumato.core.writing import Inputs
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import UsageError
 from sfumato.models.model import Model
 from sfumato.pictures import to_image
 from sfumato.pictures.grid import enlarge_pixels
@@ -62,7 +62,6 @@ class MadePicture:
 
     @property
     def caption(self) -> str:
-        """Its prompts and seed."""
         return f"{' | '.join(self.recipe.prompts()) or 'anything'} · seed {self.recipe.seed}"
 
 
@@ -73,7 +72,6 @@ class Visitor:
     history: list[MadePicture] = field(default_factory=list)  # the newest first
     job: Job | None = None
     steps: list[Stepped] = field(default_factory=list)  # of the latest study, for its slider
-    seen: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +95,7 @@ class Backend:
         self._lock = threading.Lock()
 
     def model(self, name: str | None) -> Model:
-        """A model by its name; UsageError while the models are being loaded."""
+        """A model by its name, else the first; UsageError while the models are being loaded."""
         if not self.worker.models:
             raise UsageError("the model is still being loaded: try again in a moment")
         return self.worker.models.get(name or "") or self.worker.models[self.worker.names[0]]
@@ -112,7 +110,7 @@ class Backend:
             return visitor
 
     def leave(self, name: str | None) -> None:
-        """A page was closed."""
+        """Forget a visitor whose page was closed, and cancel the job."""
         with self._lock:
             self._dismiss(name or "")
 
@@ -126,7 +124,6 @@ class Backend:
             entry.path.unlink(missing_ok=True)
 
     def stop(self, name: str | None) -> None:
-        """Cancel a visitor's job."""
         job = self.visitor(name).job
         if job is not None:
             self.worker.cancel(job)
@@ -157,15 +154,14 @@ class Backend:
         """A recipe once more, with the input pictures that are remembered."""
         if recipe.model not in self.worker.names:
             raise UsageError(f"the recipe is of the model {recipe.model}, which is not loaded here")
-        wanted = {recipe.start, recipe.keep, recipe.mask, recipe.low} - {None}
-        missing = [sha for sha in wanted if sha not in self._inputs]
-        if missing:
+        inputs = dict(self._inputs)
+        if not {recipe.start, recipe.keep, recipe.mask, recipe.low} <= {None, *inputs}:
             raise UsageError("the input pictures of the recipe are forgotten: edit them again")
-        return Part(recipe=recipe, inputs=dict(self._inputs))
+        return Part(recipe=recipe, inputs=inputs)
 
     def _remember(self, inputs: Inputs) -> None:
-        for name, value in inputs.items():
-            self._inputs[name] = value
+        self._inputs.update(inputs)
+        for name in inputs:
             self._inputs.move_to_end(name)
         while len(self._inputs) > REMEMBERED:
             self._inputs.popitem(last=False)
@@ -174,26 +170,24 @@ class Backend:
         """Make the pictures of some recipes: previews on the way, in the end the pictures of the history.
 
         Raises:
-            SfumatoError: a picture cannot be made; the message has one line.
+            Exception: whatever ended the job; a SfumatoError where a picture cannot be made.
         """
+        self.stop(session)
         visitor = self.visitor(session)
-        if visitor.job is not None:
-            self.worker.cancel(visitor.job)
         events: queue.Queue[Event] = queue.Queue()
         job = self.worker.submit(parts, client=f"studio/{session}", previews=PREVIEWS, listener=events.put)
         visitor.job = job
         try:
             yield from self._follow(visitor, job, events)
         finally:
-            if not job.state.ended:
-                self.worker.cancel(job)
+            self.worker.cancel(job)
             if visitor.job is job:
                 visitor.job = None
 
     def _follow(self, visitor: Visitor, job: Job, events: queue.Queue[Event]) -> Iterator[Update]:
         shown: list[Tensor | None] = [None] * len(job)
         steps: list[Stepped] = []
-        yield Update(pictures=[], status=_bar(0, "Waiting for its turn …"))
+        yield Update(pictures=[], status=status_html("Waiting for its turn …", share=0))
         while True:
             for event in _drained(events):
                 match event:
@@ -203,22 +197,21 @@ class Backend:
                     case Made(picture=i, x=x):
                         shown[i] = x
                     case Ended(state=State.CANCELLED):
-                        yield Update(pictures=_previews(shown), status=_note("Stopped."))
+                        yield Update(pictures=_previews(shown), status=status_html("Stopped."))
                         return
                     case Ended(error=Exception() as error):
-                        raise as_shown_error(error)
+                        raise error
                     case Ended():
                         made = [self._keep(visitor, job, i) for i in range(len(job))]
-                        yield Update(
-                            pictures=[(str(one.path), one.caption) for one in made],
-                            status=_note(f"{_counted(len(made))} in {time.time() - job.created:.1f} s."),
-                            made=made,
-                            steps=steps,
-                        )
+                        count = "1 picture" if len(made) == 1 else f"{len(made)} pictures"
+                        status = status_html(f"{count} in {time.time() - job.created:.1f} s.")
+                        captioned = [(str(one.path), one.caption) for one in made]
+                        yield Update(pictures=captioned, status=status, made=made, steps=steps)
                         return
             if any(x is not None for x in shown):
                 left = self.worker.seconds_left(job)
-                status = _bar(job.progress, f"{job.progress:.0%} · about {max(1, round(left))} s left")
+                text = f"{job.progress:.0%} · about {max(1, round(left))} s left"
+                status = status_html(text, share=job.progress)
                 yield Update(pictures=_previews(shown), status=status)
 
     def _keep(self, visitor: Visitor, job: Job, i: int) -> MadePicture:
@@ -244,33 +237,11 @@ def _factor(x: Tensor) -> int:
     return max(1, min(64, SHOWN // x.shape[-1]))
 
 
-def as_shown_error(error: Exception) -> SfumatoError:
-    """The error that a visitor sees: sfumato's own message, and nothing of any other."""
-    return (
-        error
-        if isinstance(error, SfumatoError)
-        else SfumatoError("this failed inside: see the log of the studio")
-    )
-
-
-def error_html(error: SfumatoError) -> str:
-    """An error as HTML."""
-    return f'<div class="told wrong" role="alert">{html.escape(str(error))}</div>'
-
-
-def _note(text: str) -> str:
-    return f'<div class="told">{html.escape(text)}</div>'
-
-
-def _bar(share: float, text: str) -> str:
-    return (
-        f'<div class="told"><div class="bar"><div style="width:{100 * share:.0f}%"></div></div>'
-        f"{html.escape(text)}</div>"
-    )
-
-
-def _counted(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count} pictures"
+def status_html(text: str, *, share: float | None = None, wrong: bool = False) -> str:
+    """A line of status as HTML. share: of the work that is done, for a bar. wrong: it is an alert."""
+    opening = '<div class="told wrong" role="alert">' if wrong else '<div class="told">'
+    bar = "" if share is None else f'<div class="bar"><div style="width:{100 * share:.0f}%"></div></div>'
+    return f"{opening}{bar}{html.escape(text)}</div>"
 
 
 def _previews(pictures: Sequence[Tensor | None]) -> list[tuple[Image | str, str]]:
@@ -279,11 +250,9 @@ def _previews(pictures: Sequence[Tensor | None]) -> list[tuple[Image | str, str]
 
 def _drained(events: queue.Queue[Event]) -> list[Event]:
     """All events that are there, after a moment in which more may come."""
-    first = [events.get()]
-    if not isinstance(first[0], Ended):
+    drained = [events.get()]
+    if not isinstance(drained[0], Ended):
         time.sleep(EVERY)
-    while True:
-        try:
-            first.append(events.get_nowait())
-        except queue.Empty:
-            return first
+    while not events.empty():  # nobody else takes from it
+        drained.append(events.get())
+    return drained

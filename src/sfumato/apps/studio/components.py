@@ -5,20 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from inspect import signature
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import gradio as gr
 
-from sfumato.apps.studio.backend import (
-    Backend,
-    MadePicture,
-    SamplingSettings,
-    Update,
-    as_shown_error,
-    error_html,
-)
+from sfumato.apps.studio.backend import Backend, MadePicture, SamplingSettings, Update, status_html
 from sfumato.core.expression import Expression, prompt, unconditional
 from sfumato.core.solvers import SOLVERS
 from sfumato.errors import SfumatoError, UsageError
@@ -27,13 +19,9 @@ from sfumato.serving import Part
 log = logging.getLogger("sfumato.studio")
 OWN = "the model's own"
 MAX_SEED = 2**53 - 1  # what a number in a browser holds exactly
-# Of handlers that answer at once: no progress, no queue, not part of the page's API.
-LIGHT: dict[str, Any] = {
-    "show_progress": "hidden",
-    "queue": False,
-    "concurrency_limit": None,
-    "api_visibility": "private",
-}
+# Of all handlers: gradio shows no progress of its own, and none is part of the page's API.
+HANDLER: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": None, "api_visibility": "private"}
+LIGHT: dict[str, Any] = {**HANDLER, "queue": False}  # of those that answer at once
 # Of galleries without a label whose pictures keep their shape, and of pictures that a visitor only looks at.
 GALLERY: dict[str, Any] = {"show_label": False, "height": "auto", "object_fit": "contain", "format": "png"}
 PICKER: dict[str, Any] = {**GALLERY, "allow_preview": False, "interactive": False, "buttons": []}
@@ -42,18 +30,12 @@ STILL: dict[str, Any] = {"interactive": False, "format": "png", "elem_classes": 
 T = TypeVar("T")
 
 
-def example(names: Sequence[str], digits: T, words: T) -> T:
-    """The first value of a field: that for digits where only digits models are there."""
-    return words if any("digit" not in name for name in names) else digits
-
-
 def expression_of(text: str | None) -> Expression:
     """The prompt of a text field; without text the unconditional expression."""
     return prompt(text) if text and text.strip() else unconditional()
 
 
-@dataclass(frozen=True)
-class Controls:
+class Controls(NamedTuple):
     """The components of the settings, in the order in which `read_settings` takes their values."""
 
     model: gr.Dropdown
@@ -63,11 +45,6 @@ class Controls:
     steps: gr.Slider
     guidance: gr.Slider
     solver: gr.Dropdown
-
-    @property
-    def all(self) -> list[gr.components.Component]:
-        """All of them."""
-        return [self.model, self.seed, self.new_seed, self.count, self.steps, self.guidance, self.solver]
 
 
 def make_controls(backend: Backend) -> Controls:
@@ -103,8 +80,7 @@ def read_settings(
     )
 
 
-@dataclass(frozen=True)
-class ResultPanel:
+class ResultPanel(NamedTuple):
     """The buttons of a tab, its progress and its pictures."""
 
     go: gr.Button
@@ -133,69 +109,83 @@ def result_panel(name: str, action: str, *, columns: int = 4) -> ResultPanel:
 
 
 # Makes the parts of a request from the settings and the values of a tab's own inputs.
-MakeParts = Callable[[SamplingSettings, list[Any]], Sequence[Part]]
+MakeParts = Callable[..., Sequence[Part]]
 
 
 class Wiring:
-    """Connects clicks with the backend."""
+    """Connects the components of the tabs with the backend."""
 
     def __init__(self, backend: Backend, controls: Controls, history: gr.Gallery) -> None:
         self.backend, self.controls, self.history = backend, controls, history
 
+    def example(self, digits: T, words: T) -> T:
+        """The first value of a field: that for digits where only digits models are there."""
+        return words if any("digit" not in name for name in self.backend.worker.names) else digits
+
+    def prompt(self, name: str, label: str, digits: str, words: str, **more: Any) -> gr.Textbox:
+        """A field for a prompt, with an example in it; `name` is its id."""
+        return gr.Textbox(self.example(digits, words), label=label, elem_id=name, **more)
+
     def make(
         self,
-        triggers: Sequence[Any],
         panel: ResultPanel,
         make_parts: MakeParts,
-        inputs: Sequence[gr.components.Component] = (),
+        inputs: Sequence[gr.components.Component],
         *,
+        submit: gr.Textbox | None = None,
         count: int | None = None,
         final: Callable[[Update], list[tuple[Any, str]]] | None = None,
         then: Callable[[Update, gr.Request], Sequence[Any]] | None = None,
         outputs: Sequence[gr.blocks.Block] = (),
     ) -> None:
-        """Let triggers make the pictures of `make_parts`.
+        """Let the button of a panel, and Enter in `submit`, make the pictures of `make_parts`.
 
         When they are done, the gallery shows what `final` returns, by default the pictures, and `then` fills
         `outputs`.
         """
-        controls = self.controls.all
 
         def run(request: gr.Request, *values: Any) -> Iterator[Any]:
             idle = [gr.skip()] * len(outputs)
+            given, own = values[: len(self.controls)], values[len(self.controls) :]
             try:
-                settings = read_settings(values[: len(controls)], request.session_hash, count=count)
-                parts = make_parts(settings, list(values[len(controls) :]))
+                settings = read_settings(given, request.session_hash, count=count)
+                parts = make_parts(settings, *own)
                 for update in self.backend.make(request.session_hash, parts):
                     more = list(then(update, request)) if then is not None and update.made else idle
                     pictures = final(update) if final and update.made else list(update.pictures)
                     shown = gr.update(value=pictures, visible=True) if pictures else gr.skip()
-                    yield [shown, update.status, settings.seed, self.shelf(request, update.made), *more]
+                    made = [(str(entry.path), entry.caption) for entry in self.made(request)]
+                    history = made if update.made else gr.skip()
+                    yield [shown, update.status, settings.seed, history, *more]
             except Exception as error:
-                yield [gr.skip(), error_html(_logged(error)), gr.skip(), gr.skip(), *idle]
+                yield [gr.skip(), status_html(_message(error), wrong=True), gr.skip(), gr.skip(), *idle]
 
         gr.on(
-            list(triggers),
+            [panel.go.click] if submit is None else [panel.go.click, submit.submit],
             run,
-            inputs=[*controls, *inputs],
+            inputs=[*self.controls, *inputs],
             outputs=[panel.gallery, panel.status, self.controls.seed, self.history, *outputs],
-            show_progress="hidden",
-            concurrency_limit=None,
-            api_visibility="private",
+            **HANDLER,
         )
         panel.stop.click(self.stop, **LIGHT)
 
-    def stop(self, request: gr.Request) -> None:
-        """Cancel the visitor's job."""
-        self.backend.stop(request.session_hash)
+    def slide(
+        self,
+        slider: gr.Slider,
+        look: Callable[..., Any],
+        inputs: Sequence[gr.blocks.Block],
+        outputs: Sequence[gr.blocks.Block],
+    ) -> None:
+        """Show what `look` returns for the place of a slider and the values of `inputs`."""
+        moved = [slider.input, slider.change]
+        gr.on(moved, quick(look), [slider, *inputs], outputs, trigger_mode="always_last", **LIGHT)
 
-    def shelf(self, request: gr.Request, new: Sequence[MadePicture]) -> Any:
-        """The history for its gallery, where something is new."""
-        if not new:
-            return gr.skip()
-        return [
-            (str(entry.path), entry.caption) for entry in self.backend.visitor(request.session_hash).history
-        ]
+    def made(self, request: gr.Request) -> list[MadePicture]:
+        """The history of the visitor, the newest picture first."""
+        return self.backend.visitor(request.session_hash).history
+
+    def stop(self, request: gr.Request) -> None:
+        self.backend.stop(request.session_hash)
 
 
 def quick(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -213,7 +203,9 @@ def quick(function: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
-def _logged(error: Exception) -> SfumatoError:
-    if not isinstance(error, SfumatoError):
-        log.error("a request of the studio failed", exc_info=error)
-    return as_shown_error(error)
+def _message(error: Exception) -> str:
+    """What a visitor reads of an error: sfumato's own message; any other error goes to the log alone."""
+    if isinstance(error, SfumatoError):
+        return str(error)
+    log.error("a request of the studio failed", exc_info=error)
+    return "this failed inside: see the log of the studio"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-import gradio as gr
 import numpy as np
 from PIL import Image, ImageChops
 from torch import Tensor
@@ -18,17 +17,15 @@ PAD = 320  # pixels of a drawing pad's side
 ROUNDING = 2  # grey levels that a browser may change
 
 
-def blank_pad(backend: Backend, name: str | None, drawn_on: bool) -> Any:
+def blank_pad(backend: Backend, name: str | None) -> dict[str, Any]:
     """What a drawing pad begins with: white, or black where a model draws in white on black."""
-    if not drawn_on:
-        return gr.skip()
     grey = bool(backend.worker.models) and backend.model(name).shape[0] == 1
-    image = Image.new("RGBA", (PAD, PAD), "black" if grey else "white")
+    return pad_with(Image.new("RGBA", (PAD, PAD), "black" if grey else "white"))
+
+
+def pad_with(image: Image.Image) -> dict[str, Any]:
+    """The value of a drawing pad with this picture, on which nothing is drawn."""
     return {"background": image, "layers": [], "composite": image}
-
-
-def _channels(model: Model) -> Any:
-    return 1 if model.shape[0] == 1 else 3
 
 
 def drawing(value: Any, model: Model) -> Tensor:
@@ -45,10 +42,12 @@ def read_image(image: Image.Image, model: Model) -> Tensor:
     small = image.resize((width, height), Image.Resampling.NEAREST)
     apart = ImageChops.difference(image, small.resize(image.size, Image.Resampling.NEAREST))
     source = small if int(np.asarray(apart).max()) <= ROUNDING else image
-    return read_picture(source, size=(height, width), channels=_channels(model))
+    return read_picture(source, size=(height, width), channels=1 if model.shape[0] == 1 else 3)
 
 
-def masked(value: Any, uploaded: Any, convention: str, model: Model) -> tuple[Tensor, Tensor]:
+def masked(
+    value: Any, uploaded: Any, convention: Literal["white", "alpha"], model: Model
+) -> tuple[Tensor, Tensor]:
     """The picture under the paint, and the mask (1, 1, H, W): the paint, or an uploaded one."""
     background = value.get("background") if isinstance(value, dict) else None
     if background is None:
@@ -57,9 +56,7 @@ def masked(value: Any, uploaded: Any, convention: str, model: Model) -> tuple[Te
     x = read_image(background, model)
     own = (background.height, background.width)
     if uploaded is not None:
-        return x, read_mask(
-            uploaded, convention="alpha" if convention == "alpha" else "white", size=own, resize=size
-        )
+        return x, read_mask(uploaded, convention=convention, size=own, resize=size)
     paint = Image.new("L", background.size, 0)
     for layer in value["layers"]:
         if layer is not None:

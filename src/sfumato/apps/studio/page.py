@@ -62,25 +62,23 @@ def build(backend: Backend) -> gr.Blocks:
         wiring = Wiring(backend, controls, history)
         with gr.Tabs():
             with gr.Tab("Generate", id="generate"):
-                tabs.generate(backend, wiring)
+                tabs.generate(wiring)
             with gr.Tab("Illusions", id="illusions"):
-                tabs.illusions(backend, wiring)
+                tabs.illusions(wiring)
             with gr.Tab("Edit", id="edit"):
-                pads = tabs.edit(backend, wiring)
+                pad = tabs.edit(wiring)
             with gr.Tab("Understand", id="understand"):
-                tabs.understand(backend, wiring)
+                tabs.understand(wiring)
             with gr.Tab("Digits", id="digits"):
-                tabs.digits(backend, wiring)
+                tabs.digits(wiring)
         with gr.Accordion("Made on this page, and how: pick a picture for its recipe", open=True):
             history.render()  # type: ignore[no-untyped-call]
-            _recipes(backend, wiring)
+            _recipes(wiring)
 
-        def blank_pads(name: str) -> Any:
-            return tuple(blank_pad(backend, name, drawn_on) for _, drawn_on in pads)
+        def blank(name: str) -> Any:
+            return blank_pad(backend, name)
 
-        gr.on(
-            [page.load, controls.model.change], blank_pads, controls.model, [pad for pad, _ in pads], **LIGHT
-        )
+        gr.on([page.load, controls.model.change], blank, controls.model, pad, **LIGHT)
 
         def left(request: gr.Request) -> None:
             backend.leave(request.session_hash)
@@ -89,7 +87,7 @@ def build(backend: Backend) -> gr.Blocks:
     return page
 
 
-def _recipes(backend: Backend, wiring: Wiring) -> None:
+def _recipes(wiring: Wiring) -> None:
     """The recipe of a picture: shown, loaded from a file, edited, made again, downloaded."""
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
@@ -108,7 +106,7 @@ def _recipes(backend: Backend, wiring: Wiring) -> None:
 
     @quick
     def pick(event: gr.SelectData, request: gr.Request) -> Any:
-        made = backend.visitor(request.session_hash).history
+        made = wiring.made(request)
         if not 0 <= event.index < len(made):
             return gr.skip(), gr.skip()
         entry = made[event.index]
@@ -123,17 +121,16 @@ def _recipes(backend: Backend, wiring: Wiring) -> None:
             raise UsageError("this picture carries no recipe of sfumato")
         return _text(parse_recipe(metadata["recipe"]).plain())
 
-    def make_parts(settings: SamplingSettings, values: list[Any]) -> list[Part]:  # noqa: ARG001
-        (text,) = values
+    def make_parts(settings: SamplingSettings, text: str) -> list[Part]:  # noqa: ARG001
         try:
             data = json.loads(text or "")
         except ValueError:
             raise UsageError("Recipe holds no recipe: pick a picture of the history, or drop one") from None
-        return [backend.again(parse_recipe(data))]
+        return [wiring.backend.again(parse_recipe(data))]
 
     wiring.history.select(pick, outputs=[recipe, download], **LIGHT)
     dropped.change(load, dropped, recipe, **LIGHT)
-    wiring.make([again.go.click], again, make_parts, [recipe])
+    wiring.make(again, make_parts, [recipe])
 
 
 def _text(recipe: dict[str, Any]) -> str:

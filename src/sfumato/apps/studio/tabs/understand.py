@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import gradio as gr
+from PIL.Image import Image
 from torch import Tensor
 
-from sfumato.apps.studio.backend import Backend, SamplingSettings, Update, shown
-from sfumato.apps.studio.components import LIGHT, STILL, Wiring, example, expression_of, quick, result_panel
+from sfumato.apps.studio.backend import SamplingSettings, Update, shown
+from sfumato.apps.studio.components import STILL, Wiring, expression_of, result_panel
 from sfumato.apps.studio.images import read_image
 from sfumato.core.expression import prompt
 from sfumato.errors import UsageError
@@ -21,9 +22,9 @@ SWEEP = (1.0, 1.5, 3.0, 6.0, 12.0)  # guidance scales
 _PAIR: dict[str, Any] = {**STILL, "height": 300, "min_width": 140}
 
 
-def understand(backend: Backend, wiring: Wiring) -> None:
+def understand(wiring: Wiring) -> None:
     """Noise on a picture, and how it is taken away: in one step, in many, under more and more guidance."""
-    names = backend.worker.names
+    backend = wiring.backend
     gr.Markdown("A picture is noised up to a level and denoised again, by the seed above.")
     with gr.Row():
         with gr.Column(min_width=260):
@@ -35,9 +36,7 @@ def understand(backend: Backend, wiring: Wiring) -> None:
                 elem_id="understand-picture",
             )
         with gr.Column(min_width=260):
-            text = gr.Textbox(
-                example(names, "7", "a red apple"), label="What it shows", elem_id="understand-prompt"
-            )
+            text = wiring.prompt("understand-prompt", "What it shows", "7", "a red apple")
             level = gr.Slider(0.05, 1, value=0.6, step=0.05, label="Noise level", elem_id="understand-level")
     panel = result_panel("understand", "Noise and denoise")
     with gr.Group(visible=False) as group:
@@ -48,7 +47,7 @@ def understand(backend: Backend, wiring: Wiring) -> None:
     gr.Markdown("#### Guidance: the same noise, pushed further and further towards the prompt")
     sweep = result_panel("sweep", "Sweep the guidance", columns=5)
 
-    def start(settings: SamplingSettings, given: Any) -> Tensor:
+    def start(settings: SamplingSettings, given: Image | None) -> Tensor:
         model = backend.model(settings.model)
         if given is not None:
             return read_image(given, model)
@@ -58,41 +57,28 @@ def understand(backend: Backend, wiring: Wiring) -> None:
             raise UsageError("upload a picture, or make one in Generate first")
         return fitting[0]
 
-    def make_parts(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        given, words, share = values
-        slow = replace(settings, steps=settings.steps or 20)
-        return [
-            backend.part(slow, translate(start(settings, given), expression_of(words), strength=float(share)))
-        ]
+    def study(settings: SamplingSettings, given: Image | None, words: str, level: float) -> Sequence[Part]:
+        change = translate(start(settings, given), expression_of(words), strength=float(level))
+        return [backend.part(replace(settings, steps=settings.steps or 20), change)]
 
     def four(update: Update) -> list[tuple[Any, str]]:
         first, entry = update.steps[0], update.made[0]
-        noisy, estimate = _pair(first)
+        noisy, denoised = _pair(first)
         return [
             (shown(backend.start_of(entry.recipe)), "the picture"),
             (noisy, f"noised, t = {first.t:.2f}"),
-            (estimate, "in one step"),
+            (denoised, "in one step"),
             (str(entry.path), f"in {len(update.steps)} steps"),
         ]
 
-    def done(update: Update, request: gr.Request) -> Sequence[Any]:
+    def show_steps(update: Update, request: gr.Request) -> Sequence[Any]:
         steps = backend.visitor(request.session_hash).steps = list(update.steps)
-        slider = gr.update(maximum=len(steps), value=1)
-        return [gr.update(visible=True), slider, *_pair(steps[0])]
+        return [gr.update(visible=True), gr.update(maximum=len(steps), value=1), *_pair(steps[0])]
 
-    wiring.make(
-        [panel.go.click],
-        panel,
-        make_parts,
-        [picture, text, level],
-        count=1,
-        final=four,
-        then=done,
-        outputs=[group, step, state, estimate],
-    )
+    inputs, outputs = [picture, text, level], [group, step, state, estimate]
+    wiring.make(panel, study, inputs, count=1, final=four, then=show_steps, outputs=outputs)
 
-    def swept(settings: SamplingSettings, values: list[Any]) -> Sequence[Part]:
-        (words,) = values
+    def sweep_parts(settings: SamplingSettings, words: str) -> Sequence[Part]:
         if not (words and words.strip()):
             raise UsageError("guidance needs a prompt")
         return [backend.part(replace(settings, guidance=scale), prompt(words)) for scale in SWEEP]
@@ -101,16 +87,13 @@ def understand(backend: Backend, wiring: Wiring) -> None:
         pictures = zip(update.made, SWEEP, strict=True)
         return [(str(entry.path), f"guidance {scale:g}") for entry, scale in pictures]
 
-    wiring.make([sweep.go.click], sweep, swept, [text], count=1, final=captions)
+    wiring.make(sweep, sweep_parts, [text], count=1, final=captions)
 
-    @quick
     def look(index: float, request: gr.Request) -> Any:
         steps = backend.visitor(request.session_hash).steps
-        if not 1 <= index <= len(steps):
-            return gr.skip(), gr.skip()
-        return _pair(steps[int(index) - 1])
+        return _pair(steps[int(index) - 1]) if 1 <= index <= len(steps) else (gr.skip(), gr.skip())
 
-    gr.on([step.input, step.change], look, step, [state, estimate], trigger_mode="always_last", **LIGHT)
+    wiring.slide(step, look, [], [state, estimate])
 
 
 def _pair(step: Stepped) -> tuple[Any, Any]:

@@ -51,10 +51,11 @@ def denoise(
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
     outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
-    from sfumato.pictures.given import picture_of
+    from sfumato.pictures import read_picture
     from sfumato.study import denoise
 
-    clean = picture_of(fitting(picture, loaded), size=loaded.shape[1:], channels=loaded.shape[0])
+    channels, height, width = loaded.shape
+    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=1 if channels == 1 else 3)
     outputs.refuse_inputs([str(picture)])
     settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
     levels = at or LEVELS

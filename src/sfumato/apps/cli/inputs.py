@@ -62,10 +62,9 @@ def find_inputs(recipe: Recipe, channels: int, *, beside: Path, folder: Path | N
 
 def _read(path: Path, file: InputFile, size: tuple[int, int] | None, channels: int) -> HashedTensor:
     from sfumato.core.hashed import HashedTensor
-    from sfumato.pictures import picture_size, read_mask
-    from sfumato.pictures.given import picture_of
+    from sfumato.pictures import picture_size, read_mask, read_picture
 
     if file.kind == "mask" and size is not None:
         mask = read_mask(path, convention=file.convention, size=picture_size(path), resize=size)
         return HashedTensor(mask)
-    return HashedTensor(picture_of(path, size=size, channels=channels))
+    return HashedTensor(read_picture(path, size=size, channels=1 if channels == 1 else 3))

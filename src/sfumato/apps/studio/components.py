@@ -41,7 +41,7 @@ class Controls(NamedTuple):
     model: gr.Dropdown
     seed: gr.Number
     new_seed: gr.Checkbox
-    count: gr.Slider
+    pictures: gr.Slider
     steps: gr.Slider
     guidance: gr.Slider
     solver: gr.Dropdown

@@ -91,8 +91,8 @@ class CaptionedDataset(Dataset):
         spoken = torch.where(worded > 1, worded - 2, caption)
         device = condition.device
         return Words(
-            sentence=self.bank.sentence[caption].to(device) * told[:, None],
-            bag=self.bank.bag[caption].to(device) * told[:, None],
+            sentence=(self.bank.sentence[caption].to(device) * told[:, None])[:, None],
+            bag=(self.bank.bag[caption].to(device) * told[:, None])[:, None],
             tokens=self.bank.tokens[spoken].to(device).float(),
             mask=(self.bank.mask[spoken] & (worded != 1)[:, None]).to(device) & told[:, None],
             style=style.to(device) * told,

@@ -42,7 +42,7 @@ class Words:
     tokens    (N, L, WORD), of the whole text
     mask      (N, L) bool: which tokens are words; none in a row without a condition
     style     (N,) int64: 0 where none is named, else 1 + its index
-    augment   (N, A), how the picture is moved and tinted (training/emoji/augment.py), or None: not at all
+    augment   (N, A), how the picture is moved and tinted (training/augmentation.py), or None: not at all
     """
 
     sentence: Tensor
@@ -350,8 +350,8 @@ class PromptedUNet(Network):
         if self.recall is not None:
             meant, known = self.recall(meant, words.bag.flatten(0, 1))  # (N T, WORD), (N T, E)
         # unit length to unit variance: else a sentence is a whisper beside the time
-        said = (self.sentence(meant * math.sqrt(WORD)) + known).unflatten(0, (n, things))  # (N, T, E)
+        said = (self.sentence(meant * math.sqrt(WORD)) + known).reshape(n, things, -1)  # (N, T, E)
         heard = (words.sentence != 0).any(2, keepdim=True)  # (N, T, 1)
         heard[:, 0] = True  # a row without a condition asks for one thing, which is nothing
         mean = (said * heard).sum(1) / heard.sum(1)
-        return meant.unflatten(0, (n, things)), mean + self.style(words.style)
+        return meant.reshape(n, things, -1), mean + self.style(words.style)

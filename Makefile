@@ -15,8 +15,8 @@ test: .venv/.installed-dev lint
 	$(BIN)/python -m pytest --durations=10
 
 lint: .venv/.installed-dev
-	$(BIN)/ruff check src tests bench
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench tools
+	$(BIN)/ruff format --check src tests bench tools
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

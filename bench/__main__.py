@@ -22,7 +22,7 @@ from rich.table import Table
 import sfumato as sf
 from bench import folders, pipelines, rows, throughput
 from sfumato.apps.cli.devices import find_device
-from sfumato.models.speed import BUCKETS, computes_in
+from sfumato.models.runtime.runner import BUCKETS, computes_in
 
 PARTS = ("pipelines", "memory", "rows", "throughput")
 CONSOLE = Console(width=110)

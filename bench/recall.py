@@ -15,8 +15,8 @@ import torch
 
 import sfumato as sf
 from sfumato.evaluation.emoji import answered, load_emoji_judge
-from sfumato.models.asked import PromptedModel
-from sfumato.models.text import load_text_encoder
+from sfumato.models.text.encoder import load_text_encoder
+from sfumato.models.text_to_image import PromptedModel
 from sfumato.training.emoji import held_out_wordings
 
 

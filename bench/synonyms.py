@@ -16,9 +16,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tools.convert_words import read_wordnet
+
 from sfumato.evaluation.emoji import load_emoji_judge
-from sfumato.models.convert_words import read_wordnet
-from sfumato.models.word_vectors import PLURALS
+from sfumato.models.text.word_vectors import PLURALS
 from sfumato.training.emoji import Captions, held_out_wordings
 from sfumato.training.emoji.wordings import SYNONYMS
 

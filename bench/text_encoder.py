@@ -2,7 +2,7 @@
 
     python bench/text_encoder.py ORIGINAL TEXTS [--repeats 5] [--keep FILE]
 
-ORIGINAL is the folder that `sfumato.models.convert_text` reads; transformers runs it in float32, a text at a
+ORIGINAL is the folder that `tools.convert_text` reads; transformers runs it in float32, a text at a
 time. TEXTS is a file of one text a line. The cosines compare sentence embeddings and token states; times
 are medians within this run. --keep writes what the original answers, as tests/data/minilm.safetensors has it.
 """
@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from transformers import BertModel, BertTokenizerFast
 
-from sfumato.models.text import FOLDER, LENGTH, load_text_encoder, read_text_encoder
-from sfumato.models.word_vectors import load_word_vectors
+from sfumato.models.text.encoder import FOLDER, LENGTH, load_text_encoder, read_text_encoder
+from sfumato.models.text.word_vectors import load_word_vectors
 
 
 def seconds(work: Callable[[], object], repeats: int) -> float:

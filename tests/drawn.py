@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from sfumato.core.frame import Condition, Prompt
 from sfumato.core.schedule import Flow
-from sfumato.models.base import Network
 from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.networks.base import Network
 
 SIDE, EACH = 16, 6
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sfumato.models.anatomy import Anatomy, Joint, anatomy
-from sfumato.models.base import Network
-from sfumato.models.networks import build_network
+from sfumato.models.networks.anatomy import Anatomy, Joint, anatomy
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.names import build_network
 
 
 def links(network: Anatomy) -> set[tuple[str, str, Joint]]:

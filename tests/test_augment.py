@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from tools import augment
+from tools.augment import Change
+from tools.train_emoji_classifier import EMOJI, HELD_OUT
 from torch import Tensor
-
-from sfumato.evaluation import augment
-from sfumato.evaluation.augment import Change
-from sfumato.evaluation.train_emoji_classifier import EMOJI, HELD_OUT
 
 CHANGES: Mapping[str, Change] = {
     **HELD_OUT,

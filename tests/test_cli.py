@@ -20,12 +20,12 @@ from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
 from sfumato.evaluation import readers
+from sfumato.models.files.registry import MODELS
+from sfumato.models.files.saved import load_model, model_of, save_model
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.networks import build_network
+from sfumato.models.networks.names import build_network
 from sfumato.models.pretrained import HUB
-from sfumato.models.registry import MODELS
-from sfumato.models.saved import load_model, model_of, save_model
-from sfumato.models.speed import COMPILES, OFFLOADS
+from sfumato.models.runtime.runner import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
 from sfumato.pictures.read import MAX_SIDE
@@ -420,7 +420,7 @@ def test_what_nobody_foresaw_is_one_line_too(run: Run, monkeypatch: pytest.Monke
     def broken(name: str, **options: object) -> None:  # noqa: ARG001
         raise RuntimeError("line one\nline two")
 
-    monkeypatch.setattr("sfumato.models.registry.load", broken)
+    monkeypatch.setattr("sfumato.models.files.registry.load", broken)
     code, _, err = run("generate", "7")
     assert (code, err.count("\n")) == (1, 1)
     assert "line one line two" in err

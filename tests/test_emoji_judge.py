@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tools.train_digit_classifier import train
+from tools.train_emoji_classifier import EMOJI, HELD_OUT, measured, publish
 from torch import Tensor
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
@@ -14,8 +16,6 @@ from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.emoji import EmojiJudge, evaluate, load_emoji_judge, sampled
 from sfumato.evaluation.reader import ranks
 from sfumato.evaluation.readers import reader_of
-from sfumato.evaluation.train_classifier import train
-from sfumato.evaluation.train_emoji_classifier import EMOJI, HELD_OUT, measured, publish
 from sfumato.training.data import to_house_range
 from sfumato.training.emoji import EmojiDataset, held_out_wordings
 from test_evaluation import ideal

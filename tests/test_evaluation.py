@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools.train_digit_classifier import DIGITS, train
 from torch import Tensor, nn
 
 from sfumato.core.schedule import Flow
@@ -12,9 +13,8 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.digits import FOLDER, Yardstick, evaluate, load_judge, sampled
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.evaluation.train_classifier import DIGITS, train
-from sfumato.models.base import Network
 from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.networks.base import Network
 from sfumato.training.data import to_house_range
 from tiny import digits
 

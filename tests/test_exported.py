@@ -17,9 +17,9 @@ from sfumato.core.sampler import sampler
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.core.solvers import make_solver
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.exported import ExportedUNet, export
+from sfumato.models.files.export import ExportedUNet, export
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.networks import build_network
+from sfumato.models.networks.names import build_network
 
 
 def model(

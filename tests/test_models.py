@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from sfumato.core.frame import Label, Prompt, Unconditional
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.base import Network
+from sfumato.models.files.saved import load_model, save_model
+from sfumato.models.files.store import read_folder
 from sfumato.models.model import DIGIT_WORDS, Model, SamplingDefaults
-from sfumato.models.networks import NETWORKS, build_network
-from sfumato.models.residual import ResidualUNet
-from sfumato.models.saved import load_model, save_model
-from sfumato.models.spared import GELU
-from sfumato.models.store import read_folder
-from sfumato.models.unet import ClassicUNet, DownConv, FCBlock, Flatten, UpConv, one_hot
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.names import NETWORKS, build_network
+from sfumato.models.networks.residual import ResidualUNet
+from sfumato.models.networks.unet import ClassicUNet, DownConv, FCBlock, Flatten, UpConv, one_hot
+from sfumato.models.runtime.eager import GELU
 from spoiled import edit
 
 NAMES = tuple("0123456789")

@@ -14,7 +14,7 @@ from sfumato.errors import UsageError
 from sfumato.models.pretrained.offload import Berth, by_layers
 from sfumato.models.pretrained.stable_diffusion import LatentModel
 from sfumato.models.pretrained.text import TextModel
-from sfumato.models.speed import Runner, check_offload
+from sfumato.models.runtime.runner import Runner, check_offload
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,8 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
 import tiny_pipelines as tiny
-from sfumato.models.packing import PackedLinear, Packing, adapted, can_pack
 from sfumato.models.pretrained.blocks import PositionAttention, ResidualBlock
+from sfumato.models.runtime.packing import PackedLinear, Packing, adapted, can_pack
 
 pytestmark = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch packs nothing")
 CPU = torch.device("cpu")

@@ -360,7 +360,7 @@ def test_the_headers_of_true_files_are_read(ddpm: Path) -> None:
 
 
 def test_a_pretrained_network_is_not_saved_anew(ddpm: Path, tmp_path: Path) -> None:
-    from sfumato.models.saved import save_model
+    from sfumato.models.files.saved import save_model
 
     with pytest.raises(UsageError, match="kept in the folder that it came in"):
         save_model(sf.load(str(ddpm)), tmp_path / "out")

@@ -12,12 +12,12 @@ from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.core.schedule import Flow
 from sfumato.errors import UsageError
 from sfumato.evaluation.emoji import load_emoji_judge
-from sfumato.models.asked import PromptedModel
+from sfumato.models.files.saved import load_model, model_of, save_model
 from sfumato.models.model import SamplingDefaults
-from sfumato.models.prompted import WORD, PromptedUNet, Recall, Words
-from sfumato.models.saved import load_model, model_of, save_model
-from sfumato.models.text import load_text_encoder
-from sfumato.models.word_vectors import BAG
+from sfumato.models.networks.text_to_image import WORD, PromptedUNet, Recall, Words
+from sfumato.models.text.encoder import load_text_encoder
+from sfumato.models.text.word_vectors import BAG
+from sfumato.models.text_to_image import PromptedModel
 from sfumato.training.captions import FALSE, HIDDEN, NAMED
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
 from sfumato.training.emoji import captioned as captioned_module

@@ -23,7 +23,7 @@ from sfumato.apps.report.page import Distance, Drawing, Gap, Row, Section, Sourc
 from sfumato.apps.report.tour import default_tour, read_tour
 from sfumato.apps.report.trainings import Trainings
 from sfumato.errors import UsageError
-from sfumato.models.registry import MODELS
+from sfumato.models.files.registry import MODELS
 from sfumato.pictures import read_metadata, read_picture, save_picture, to_uint8
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import run
@@ -190,7 +190,7 @@ def test_the_commands_on_the_page_make_its_pictures(
     ]:
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sfumato.models.registry.load", lambda name, **_: {"drawn": Drawn()}[name])
+    monkeypatch.setattr("sfumato.models.files.registry.load", lambda name, **_: {"drawn": Drawn()}[name])
     for source in sources(section):
         for command in source.commands:
             program, *words = shlex.split(command)

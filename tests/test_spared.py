@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny_pipelines as tiny
-from sfumato.models.packing import adapted, can_pack
-from sfumato.models.spared import DIVISORS, GELU, OF_PROMPTS, One, Remembered, same, without_division
+from sfumato.models.runtime.eager import DIVISORS, GELU, OF_PROMPTS, One, Remembered, same, without_division
+from sfumato.models.runtime.packing import adapted, can_pack
 
 CPU = torch.device("cpu")
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch packs nothing")

@@ -16,13 +16,14 @@ import tiny_pipelines as tiny
 from sfumato.core.frame import Label, Unconditional
 from sfumato.core.schedule import Flow
 from sfumato.errors import UsageError
-from sfumato.models import packing, speed
-from sfumato.models.base import Network
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.packing import PackedConv2d, PackedLinear, TokenGroupNorm, can_pack
-from sfumato.models.residual import ResidualUNet
-from sfumato.models.speed import BUCKETS, Runner, bucket, on_tensors, padded
-from sfumato.models.unet import ClassicUNet
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.residual import ResidualUNet
+from sfumato.models.networks.unet import ClassicUNet
+from sfumato.models.runtime import packing
+from sfumato.models.runtime import runner as speed
+from sfumato.models.runtime.packing import PackedConv2d, PackedLinear, TokenGroupNorm, can_pack
+from sfumato.models.runtime.runner import BUCKETS, Runner, bucket, on_tensors, padded
 
 CPU = torch.device("cpu")
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch packs nothing")

@@ -14,10 +14,10 @@ from torch import Tensor
 from sfumato.core.frame import Label
 from sfumato.core.schedule import Flow
 from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.models.files.saved import load_model, save_model
+from sfumato.models.files.store import read_file, read_folder, write_folder
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.residual import ResidualUNet
-from sfumato.models.saved import load_model, save_model
-from sfumato.models.store import read_file, read_folder, write_folder
+from sfumato.models.networks.residual import ResidualUNet
 
 LETTER = b"Dear Anna"
 SHARDS = [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]

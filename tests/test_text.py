@@ -18,15 +18,15 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
+from tools.convert_text import bert_config, bert_state, main
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.bert import Bert
-from sfumato.models.convert_text import bert_config, bert_state, main
-from sfumato.models.int8 import GROUP, SCALE, quantise, restore
-from sfumato.models.text import FOLDER, LENGTH, ROWS, load_text_encoder, read_text_encoder
-from sfumato.models.word_vectors import BAG, WordVectors, load_word_vectors
+from sfumato.models.text.bert import Bert
+from sfumato.models.text.encoder import FOLDER, LENGTH, ROWS, load_text_encoder, read_text_encoder
+from sfumato.models.text.int8 import GROUP, SCALE, quantise, restore
+from sfumato.models.text.word_vectors import BAG, WordVectors, load_word_vectors
 from spoiled import edit
 
 ORIGINAL = Path(__file__).parent / "data" / "minilm.safetensors"  # made by bench/text_encoder.py --keep
@@ -264,7 +264,7 @@ def test_the_folder_can_be_shipped():
 def test_the_encoder_imports_nothing_that_is_slow():
     code = (
         "import sys\n"
-        "from sfumato.models.text import load_text_encoder\n"
+        "from sfumato.models.text.encoder import load_text_encoder\n"
         "load_text_encoder().encode(['dog'])\n"
         "assert not {'transformers', 'huggingface_hub', 'torch._dynamo'} & set(sys.modules)\n"
     )

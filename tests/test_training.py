@@ -18,9 +18,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from sfumato.core.frame import Label
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.files.saved import load_model
 from sfumato.models.model import Model
-from sfumato.models.networks import build_network
-from sfumato.models.saved import load_model
+from sfumato.models.networks.names import build_network
 from sfumato.training.batches import Batches
 from sfumato.training.checkpoint import complete_checkpoints, read_checkpoint
 from sfumato.training.data import to_house_range

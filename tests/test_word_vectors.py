@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools.convert_words import joined, main, read_wordnet, retrofitted, weights, without_common
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.convert_words import joined, main, read_wordnet, retrofitted, weights, without_common
-from sfumato.models.word_vectors import (
+from sfumato.models.text.word_vectors import (
     BAG,
     FOLDER,
     MOST,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from sfumato.core.schedule import BetaTable, Flow
 from sfumato.errors import SfumatoError
-from sfumato.models.prompted import WORD
-from sfumato.models.word_vectors import BAG
+from sfumato.models.networks.text_to_image import WORD
+from sfumato.models.text.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.checkpoint import complete_checkpoints, read_checkpoint
 from sfumato.training.data import Dataset

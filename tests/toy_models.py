@@ -10,7 +10,7 @@ from sfumato.core.frame import Condition, Label, Prompt
 from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import Flow
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.networks import build_network
+from sfumato.models.networks.names import build_network
 
 
 class WatchedModel(Model):

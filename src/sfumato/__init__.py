@@ -23,9 +23,9 @@ _PUBLIC = {
     "sfumato.core.views": ["LinearView", "PixelMap"],
     "sfumato.errors": ["ModelUnavailableError", "SfumatoError", "UsageError"],
     "sfumato.models.cascade": ["Cascade", "StageSettings"],
-    "sfumato.models.exported": ["export"],
+    "sfumato.models.files.export": ["export"],
     "sfumato.models.model": ["Model"],
-    "sfumato.models.registry": ["load", "load_cascade"],
+    "sfumato.models.files.registry": ["load", "load_cascade"],
     "sfumato.pictures": ["read_mask", "read_picture"],
     "sfumato.recipe": ["Recipe", "read_recipe"],
     "sfumato.sampling": ["Pictures", "make_recipe", "run", "sample"],
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from sfumato.core.views import LinearView, PixelMap
     from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
     from sfumato.models.cascade import Cascade, StageSettings
-    from sfumato.models.exported import export
+    from sfumato.models.files.export import export
+    from sfumato.models.files.registry import load, load_cascade
     from sfumato.models.model import Model
-    from sfumato.models.registry import load, load_cascade
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe
     from sfumato.sampling import Pictures, make_recipe, run, sample

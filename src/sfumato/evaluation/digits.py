@@ -20,8 +20,8 @@ from sfumato.core.schedule import FixedSigma
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
+from sfumato.models.files.store import read_folder
 from sfumato.models.model import DIGIT_WORDS, Model
-from sfumato.models.store import read_folder
 from sfumato.sampling import MAX_ROWS, sample
 
 Draw = Callable[[Tensor, int], Tensor]

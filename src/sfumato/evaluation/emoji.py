@@ -20,10 +20,10 @@ from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.evaluation.reader import ranks
+from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
-from sfumato.models.phrasing import without_frame
-from sfumato.models.store import read_folder
-from sfumato.models.text import load_text_encoder
+from sfumato.models.text.encoder import load_text_encoder
+from sfumato.models.text.phrasing import without_frame
 from sfumato.sampling import MAX_ROWS, make_recipe, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
 from sfumato.training.emoji.dataset import concepts_from_json

@@ -21,8 +21,8 @@ from sfumato.core.prediction import PREDICTIONS, Estimate, Prediction, to_x0
 from sfumato.core.schedule import Schedule
 from sfumato.core.solvers import Draw
 from sfumato.errors import UsageError
-from sfumato.models.base import Network
-from sfumato.models.speed import Compile, Offload, Runner, check_offload
+from sfumato.models.networks.base import Network
+from sfumato.models.runtime.runner import Compile, Offload, Runner, check_offload
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

@@ -11,8 +11,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from sfumato.models.base import Network
-from sfumato.models.prompted import PromptedUNet, Words
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.text_to_image import PromptedUNet, Words
 from sfumato.training import augmentation
 from sfumato.training.data import Dataset, Forward, digest_of
 

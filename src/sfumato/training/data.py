@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import UsageError
-from sfumato.models.base import Network
+from sfumato.models.networks.base import Network
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, C, H, W), t (B,), conditions (B,) -> as x
 

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from sfumato.errors import UsageError
-from sfumato.models.speed import computes_in
+from sfumato.models.runtime.runner import computes_in
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "no", "bf16"]

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from sfumato import __version__
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.files.saved import model_of, save_model
 from sfumato.models.model import Model
-from sfumato.models.saved import model_of, save_model
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import Batches, derive_seed
 from sfumato.training.cadence import Clock, OnEpoch, Samples, SaveRule

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.base import Network
 from sfumato.models.model import Model
-from sfumato.models.networks import build_network
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.names import build_network
 from sfumato.training import optimizer as optimizers
 from sfumato.training.batches import derive_seed
 from sfumato.training.checkpoint import Checkpoint

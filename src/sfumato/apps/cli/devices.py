@@ -60,7 +60,7 @@ def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
 
     stated: the arithmetic that a recipe states, for which "auto" stands.
     """
-    from sfumato.models.registry import load
+    from sfumato.models.files.registry import load
 
     return load(name, **_asked(machine, stated))
 
@@ -69,7 +69,7 @@ def load_cascade_on(
     name: str, stages: Sequence[str], machine: Loading, *, upscale: int | None = None, stated: str = "auto"
 ) -> Cascade:
     """A model and the stages that make its pictures larger, one of them in memory at a time."""
-    from sfumato.models.registry import load_cascade
+    from sfumato.models.files.registry import load_cascade
 
     return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **_asked(machine, stated))
 
@@ -78,7 +78,7 @@ def _asked(machine: Loading, stated: str) -> dict[str, Any]:
     """What the registry is told of the machine."""
     device = find_device(machine.device)
     dtype = find_dtype(stated if machine.dtype == "auto" else machine.dtype, device)
-    from sfumato.models.speed import computes_in
+    from sfumato.models.runtime.runner import computes_in
 
     if device.type == "cpu" and not computes_in(device, dtype):
         note("this processor emulates bfloat16, slowly: --dtype float32 makes nearly the same pictures")

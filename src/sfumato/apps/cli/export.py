@@ -28,11 +28,11 @@ def export(
 ) -> None:
     """Write a model as a folder by diffusers' conventions: configurations in JSON, weights as safetensors.
 
-    diffusers loads it as a DDPMPipeline once `sfumato.models.exported` is imported; sfumato loads it, too.
+    diffusers loads it as a DDPMPipeline once `sfumato.models.files.export` is imported; so does sfumato.
     """
-    from sfumato.models.registry import load
+    from sfumato.models.files.registry import load
 
     loaded = load(model)
-    from sfumato.models.exported import export
+    from sfumato.models.files.export import export
 
     typer.echo(export(loaded, out))

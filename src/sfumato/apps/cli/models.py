@@ -28,8 +28,8 @@ def models(
     from rich.table import Table
     from rich.text import Text
 
+    from sfumato.models.files.store import read_description
     from sfumato.models.pretrained import HUB
-    from sfumato.models.store import read_description
 
     table = Table("name", "size", "answers", "about", "where")
     for name, about, folder in _listed(folders):
@@ -48,7 +48,7 @@ def models(
 
 def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:
     """Name, summary and folder of each."""
-    from sfumato.models.registry import MODELS, weights_folder
+    from sfumato.models.files.registry import MODELS, weights_folder
 
     if folders:
         yield from ((str(folder), "", folder) for folder in folders)

@@ -62,6 +62,6 @@ def completing(names: Sequence[str]) -> Complete:
 
 def complete_models(incomplete: str) -> list[str]:
     """The models that have names, for a shell."""
-    from sfumato.models.registry import MODELS
+    from sfumato.models.files.registry import MODELS
 
     return completing([*MODELS, *HUB])(incomplete)

@@ -17,8 +17,8 @@ from sfumato.apps.cli.sheets import one_of_each, save_sheet
 from sfumato.errors import SfumatoError, UsageError
 
 if TYPE_CHECKING:
-    from sfumato.models.asked import PromptedModel
     from sfumato.models.model import Model
+    from sfumato.models.text_to_image import PromptedModel
     from sfumato.training.loop import Progress
 
 EXAMPLES = {
@@ -90,7 +90,7 @@ def train(
     chosen = set(sample_at or (1, *range(5, last, 5), last))
     if start_from is not None and resume:
         raise UsageError("--start-from: a run that is resumed goes on from its own weights")
-    from sfumato.models.registry import load
+    from sfumato.models.files.registry import load
 
     keep_memory()
     steps = train(
@@ -153,7 +153,7 @@ def follow(what: str, steps: Generator[Progress, None, Path]) -> Path:
 
 def draw_samples(model: Model, data: str, folder: Path, epoch: int) -> None:
     """The sheet of an epoch: what the model draws or, for a model of one noise level, what it denoises."""
-    from sfumato.models.asked import PromptedModel
+    from sfumato.models.text_to_image import PromptedModel
 
     path = folder / "samples" / f"epoch-{epoch:03d}.png"
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from sfumato.models.anatomy import Anatomy, Link, Part
+from sfumato.models.networks.anatomy import Anatomy, Link, Part
 
 WIDE, HIGH = 92, 60  # of a box
 ACROSS, DOWN = 114, 104  # from one box to the next

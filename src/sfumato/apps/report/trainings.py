@@ -61,7 +61,7 @@ class Trainings:
 
     def state(self) -> list[str]:
         """What the sections of Part B depend on: the weights and records that ship."""
-        from sfumato.models.registry import MODELS, weights_folder
+        from sfumato.models.files.registry import MODELS, weights_folder
 
         if self.runs is not None:
             return ["trained here"]
@@ -70,7 +70,7 @@ class Trainings:
         return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]
 
     def _shipped(self, name: str) -> Trained | None:
-        from sfumato.models.registry import MODELS, weights_folder
+        from sfumato.models.files.registry import MODELS, weights_folder
 
         if name not in MODELS:
             return None
@@ -78,7 +78,7 @@ class Trainings:
         return Trained(self._load(name), read_record(folder), folder)
 
     def _load(self, name: str) -> Model:
-        from sfumato.models.registry import load
+        from sfumato.models.files.registry import load
 
         return load(name, device=self.device, dtype=self.dtype)
 

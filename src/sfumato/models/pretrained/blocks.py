@@ -21,7 +21,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0, Fu
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor, nn
 
-from sfumato.models.packing import BLOCKS, PackedLinear, Packing, version
+from sfumato.models.runtime.packing import BLOCKS, PackedLinear, Packing, version
 
 
 class TimeProjections:

@@ -18,7 +18,7 @@ from torch import nn
 
 from sfumato.errors import ModelUnavailableError, SfumatoError
 from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
-from sfumato.models.speed import check_dtype
+from sfumato.models.runtime.runner import check_dtype
 
 INDEX = "model_index.json"
 

@@ -28,7 +28,7 @@ from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
 from sfumato.models.pretrained.text import Deferred, TextModel, TextNetwork, square
 from sfumato.models.pretrained.upscaling import UpscalingModel
-from sfumato.models.speed import Compile, Offload
+from sfumato.models.runtime.runner import Compile, Offload
 
 STEPS, GUIDANCE = 25, 7.5
 XL_GUIDANCE = 5.0  #                      as StableDiffusionXLPipeline has it

@@ -21,7 +21,7 @@ from sfumato.models.pretrained.embeddings import Embeddings
 from sfumato.models.pretrained.loading import Folder, check_network, load_network
 from sfumato.models.pretrained.offload import Berth, by_layers
 from sfumato.models.pretrained.unet2d import DiffusersNetwork
-from sfumato.models.speed import Compile, Offload, Runner, check_compile, check_dtype, check_offload
+from sfumato.models.runtime.runner import Compile, Offload, Runner, check_compile, check_dtype, check_offload
 
 
 class Deferred:

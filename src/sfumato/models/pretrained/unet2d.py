@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.base import Network
 from sfumato.models.model import Model
+from sfumato.models.networks.base import Network
 from sfumato.models.pretrained.loading import Folder, load_network
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
-from sfumato.models.phrasing import things
-from sfumato.models.store import read_folder, write_folder
-from sfumato.models.text import TextEncoder, load_text_encoder
-from sfumato.models.word_vectors import BAG
+from sfumato.models.files.store import read_folder, write_folder
+from sfumato.models.text.encoder import TextEncoder, load_text_encoder
+from sfumato.models.text.phrasing import things
+from sfumato.models.text.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.download import cache_dir
 from sfumato.training.emoji.captions import DRAWS, Captions

@@ -12,7 +12,7 @@ whether a model understands words or only recalls them.
 from collections import Counter
 from collections.abc import Sequence
 
-from sfumato.models.phrasing import ENDINGS, FRAMES, ended
+from sfumato.models.text.phrasing import ENDINGS, FRAMES, ended
 from sfumato.training.emoji.concepts import Concept
 from sfumato.training.emoji.wordings import held_out_wordings, stems, usable
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.store import read_folder, write_folder
+from sfumato.models.files.store import read_folder, write_folder
 from sfumato.training.data import digest_of
 from sfumato.training.download import Collection, cache_dir, fetch
 from sfumato.training.emoji.concepts import Concept, read_concepts

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from sfumato.models.phrasing import FRAMES
+from sfumato.models.text.phrasing import FRAMES
 from sfumato.training.emoji.captions import with_article
 from sfumato.training.emoji.dataset import EmojiDataset
 

@@ -18,7 +18,7 @@ from sfumato.apps.report.shots import Shot, source, take
 from sfumato.apps.report.trainings import copy_sheet
 from sfumato.core.expression import unconditional
 from sfumato.core.schedule import FixedSigma
-from sfumato.models.anatomy import anatomy
+from sfumato.models.networks.anatomy import anatomy
 from sfumato.study import noised, one_step_denoised
 from sfumato.training.presets import PRESETS
 
@@ -221,7 +221,7 @@ def _network(trained: Trained, name: str) -> Block:
     """The diagram, from the module itself."""
     model = trained.model
     seen = anatomy(model.network, model.shape)
-    imports = {"from sfumato.models.anatomy import anatomy", *model_said(model).imports}
+    imports = {"from sfumato.models.networks.anatomy import anatomy", *model_said(model).imports}
     lines = [*model_said(model).before, "print(anatomy(model.network, model.shape))"]
     return Drawing(
         title=f"The network of `{name}`",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sfumato.models.base import Network
+from sfumato.models.networks.base import Network
 
 Joint = Literal["", "cat", "+", "x"]
 _JOINTS: dict[str, Joint] = {

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sfumato.models.cascade import Cascade
     from sfumato.models.model import Model
-    from sfumato.models.speed import Compile, Offload
+    from sfumato.models.runtime.runner import Compile, Offload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def _found(
     """A model as `load` has it; encoded: its prompts come encoded."""
     import torch
 
-    from sfumato.models.speed import check_compile, check_offload
+    from sfumato.models.runtime.runner import check_compile, check_offload
 
     dtype = dtype or torch.float32
     check_offload(offload, torch.device(device), check_compile(compile, torch.device(device)))
@@ -110,9 +110,9 @@ def _from_folder(
     name: str, *, device: str | torch.device, dtype: torch.dtype, offline: bool, encoded: bool
 ) -> Model:
     """The model of a name's folder, fetched where it must be."""
+    from sfumato.models.files.saved import load_model
+    from sfumato.models.files.store import DESCRIPTION
     from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
-    from sfumato.models.saved import load_model
-    from sfumato.models.store import DESCRIPTION
 
     entry = MODELS.get(name)
     folder = weights_folder(entry) if entry is not None else Path(name)

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.errors import SfumatoError
-from sfumato.models.phrasing import without_frame
-from sfumato.models.store import DESCRIPTION, read_file, read_folder
+from sfumato.models.files.store import DESCRIPTION, read_file, read_folder
+from sfumato.models.text.phrasing import without_frame
 
-FOLDER = Path(__file__).parents[1] / "weights" / "word-vectors"
+FOLDER = Path(__file__).parents[2] / "weights" / "word-vectors"
 FORMAT, KIND = 1, "word-vectors"
 WORDS = "words.txt"  # one a line, in the order of the rows
 BAG = 96  # components of a word, and of a text as a bag of words

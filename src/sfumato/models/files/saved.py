@@ -9,12 +9,12 @@ import torch
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import schedule_from_dict
 from sfumato.errors import SfumatoError
-from sfumato.models.asked import PromptedModel
-from sfumato.models.base import Network
+from sfumato.models.files.store import DESCRIPTION, read_folder, write_folder
 from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.networks import build_network
-from sfumato.models.prompted import PromptedUNet
-from sfumato.models.store import DESCRIPTION, read_folder, write_folder
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.names import build_network
+from sfumato.models.networks.text_to_image import PromptedUNet
+from sfumato.models.text_to_image import PromptedModel
 
 FORMAT = 1
 

@@ -9,7 +9,7 @@
 diffusers has no network of these kinds among its own, so the class is here. It imports no module because a
 folder names it: import this one first, then
 
-    import sfumato.models.exported
+    import sfumato.models.files.export
     pipe = diffusers.DiffusionPipeline.from_pretrained("OUT")
     pipe(num_inference_steps=50)                          # without a condition: DDPMPipeline knows none
     pipe.unet(x, n, class_labels=labels).sample           # with one, in a loop of your own
@@ -27,12 +27,12 @@ from torch import Tensor
 
 from sfumato.core.schedule import BetaTable, Flow, Schedule
 from sfumato.errors import UsageError
+from sfumato.models.files.saved import describe
+from sfumato.models.files.store import publish_folder, write_description
 from sfumato.models.model import Model
-from sfumato.models.networks import build_network
+from sfumato.models.networks.names import build_network
 from sfumato.models.pretrained.loading import import_library
 from sfumato.models.pretrained.schedulers import PREDICTIONS, SPACINGS, TABLES, VARIANCES
-from sfumato.models.saved import describe
-from sfumato.models.store import publish_folder, write_description
 
 _diffusers: Any = import_library("diffusers")
 ConfigMixin, ModelMixin = _diffusers.ConfigMixin, _diffusers.ModelMixin  # looked for in this module

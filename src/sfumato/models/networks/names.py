@@ -3,10 +3,10 @@
 from typing import Any
 
 from sfumato.errors import UsageError
-from sfumato.models.base import Network
-from sfumato.models.prompted import PromptedUNet
-from sfumato.models.residual import ResidualUNet
-from sfumato.models.unet import ClassicUNet
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.residual import ResidualUNet
+from sfumato.models.networks.text_to_image import PromptedUNet
+from sfumato.models.networks.unet import ClassicUNet
 
 _OURS = (ClassicUNet, ResidualUNet, PromptedUNet)
 NETWORKS: dict[str, type[Network]] = {network.kind: network for network in _OURS}

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.base import Network
-from sfumato.models.spared import GELU
+from sfumato.models.networks.base import Network
+from sfumato.models.runtime.eager import GELU
 
 SIDE = 28  # two halvings and a 7x7 average pool leave exactly one pixel
 

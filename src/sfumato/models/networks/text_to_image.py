@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.base import Network
-from sfumato.models.residual import GROUP, HEAD, Modulated, ResidualBlock, TimeEmbedding
-from sfumato.models.word_vectors import BAG
+from sfumato.models.networks.base import Network
+from sfumato.models.networks.residual import GROUP, HEAD, Modulated, ResidualBlock, TimeEmbedding
+from sfumato.models.text.word_vectors import BAG
 
 SKETCH = 48  # channels of the canvas
 WORD = 384  # components of a word and of a sentence, as the text encoder has them

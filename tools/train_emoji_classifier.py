@@ -1,6 +1,6 @@
 """How the shipped classifier of emoji was made.
 
-    python -m sfumato.evaluation.train_emoji_classifier FOLDER
+    python -m tools.train_emoji_classifier FOLDER
 
 Four pictures of a concept at most: what it learns beyond them comes from the changes below, chosen for what
 it has to read: samples that are soft, noisy or a little displaced, low and high frequencies of hybrids. How
@@ -15,7 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sfumato.evaluation.augment import (
+from sfumato.evaluation.classifier import EmojiClassifier
+from sfumato.evaluation.emoji import STEP
+from sfumato.models.files.store import write_folder
+from sfumato.training.data import to_house_range
+from sfumato.training.emoji import EmojiDataset, load_emoji
+from sfumato.training.emoji.dataset import concepts_to_json
+from tools.augment import (
     Change,
     affine,
     blur,
@@ -33,13 +39,7 @@ from sfumato.evaluation.augment import (
     sometimes,
     waves,
 )
-from sfumato.evaluation.classifier import EmojiClassifier
-from sfumato.evaluation.emoji import STEP
-from sfumato.evaluation.train_classifier import Recipe, train
-from sfumato.models.store import write_folder
-from sfumato.training.data import to_house_range
-from sfumato.training.emoji import EmojiDataset, load_emoji
-from sfumato.training.emoji.dataset import concepts_to_json
+from tools.train_digit_classifier import Recipe, train
 
 EMOJI = Recipe(
     epochs=45,
@@ -104,7 +104,7 @@ def publish(network: EmojiClassifier, data: EmojiDataset, folder: Path) -> None:
         "accuracy": measured(network, data.pictures, data.concept),
         "provenance": {
             "data": f"{len(data)} emoji, fingerprint {data.fingerprint[:16]}",
-            "training": "python -m sfumato.evaluation.train_emoji_classifier",
+            "training": "python -m tools.train_emoji_classifier",
         },
     }
     bank = {

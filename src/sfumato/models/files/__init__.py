@@ -1,0 +1,1 @@
+"""Models on disk: folders of weights, short names, folders for diffusers."""

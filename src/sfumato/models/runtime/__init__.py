@@ -1,0 +1,1 @@
+"""How a network is run: where, in which arithmetic, compiled or packed."""

@@ -1,0 +1,1 @@
+"""Programs that make weights and tables that the package ships: they are not part of it."""

@@ -35,6 +35,7 @@ class Bank:
     text     (K,) int64: the text that a caption is
     things   (K, 2) int64: the texts of the things that it asks for; -1 for no second one
     first    (classes + 1,) int64: where each class begins, and K
+    length   (concepts,) float32: of the keys by which a network recalls the concepts (`Recall`)
     """
 
     sentence: Tensor
@@ -44,6 +45,7 @@ class Bank:
     text: Tensor
     things: Tensor
     first: Tensor
+    length: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,13 +95,14 @@ class CaptionedDataset(Dataset):
         change = torch.randint(1, augmentation.ROWS, (len(rows),), generator=generator)
         change = torch.where(chance() < PLAIN, 0, change)
         caption = torch.where(chance() < NOTHING, captions, caption)
-        return self._joined(caption, style, worded, change)
+        return self.joined(caption, style, worded, change)
 
-    def _joined(self, caption: Tensor, style: Tensor, worded: Tensor, change: Tensor) -> Tensor:
+    def joined(self, caption: Tensor, style: Tensor, worded: Tensor, change: Tensor) -> Tensor:
+        """The conditions (B,) of these four digits."""
         number = (caption * (len(self.styles) + 1) + style) * (len(self.bank.text) + 2) + worded
         return number * augmentation.ROWS + change
 
-    def _told(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def told(self, condition: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Caption, style, worded and change of conditions (B,), on the CPU; of DROPPED: nothing at all."""
         number = condition.cpu()
         rest, change = number.clamp(min=0) // augmentation.ROWS, number.clamp(min=0) % augmentation.ROWS
@@ -109,7 +112,7 @@ class CaptionedDataset(Dataset):
 
     def shown(self, x0: Tensor, condition: Tensor) -> Tensor:
         """See `Dataset.shown`: moved and tinted as the condition says."""
-        return augmentation.augmented(x0, self._changes[self._told(condition)[3]].to(x0.device))
+        return augmentation.augmented(x0, self._changes[self.told(condition)[3]].to(x0.device))
 
     def asking(self, network: Forward) -> Forward:
         """See `Dataset.asking`."""
@@ -124,7 +127,7 @@ class CaptionedDataset(Dataset):
         if isinstance(network, PromptedUNet) and network.recall is not None:
             bank = self.bank
             captions, first = bank.text[: bank.first[self.scenes]], bank.first[: self.scenes + 1]
-            network.recall.remember(bank.sentence[captions], bank.bag[captions], first)
+            network.recall.remember(bank.sentence[captions], bank.bag[captions], first, bank.length)
 
     def _cut(self, count: int) -> Self:
         return replace(super()._cut(count), style=self.style[:count], share=self.share[:count])
@@ -133,7 +136,16 @@ class CaptionedDataset(Dataset):
     def fingerprint(self) -> str:
         """See `Dataset.fingerprint`; of styles and captions, too."""
         bank = self.bank
-        digested = (self.style, self.share, bank.first, bank.text, bank.things, bank.sentence, bank.bag)
+        digested = (
+            bank.sentence,
+            bank.bag,
+            self.style,
+            self.share,
+            bank.first,
+            bank.text,
+            bank.things,
+            bank.length,
+        )
         return digest_of(*digested, text=super().fingerprint)
 
     @cached_property
@@ -142,7 +154,7 @@ class CaptionedDataset(Dataset):
 
     def words(self, condition: Tensor) -> Words:
         """The words of conditions (B,), on their device."""
-        caption, style, worded, change = self._told(condition)
+        caption, style, worded, change = self.told(condition)
         told, device = caption < len(self.bank.text), condition.device
         caption = torch.where(told, caption, 0)
         things = self.bank.things[caption]  # (B, 2)

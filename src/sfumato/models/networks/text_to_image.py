@@ -61,7 +61,8 @@ class Recall(nn.Module):
     as Ramsauer et al. 2020, equation 3), all wordings of a concept are nearly one. Nearness is judged twice,
     by the text as a whole and word by word, and the two are multiplied: one knows what the other misses.
 
-    keys    (M, WORD) the mean caption of each concept, of unit length: set by `remember`, not learned
+    keys    (M, WORD) the mean caption of each concept, at unit length or, where it is to come to mind less
+            readily, shorter: set by `remember`, not learned
     bags    (M, BAG) its mean bag of words, likewise
     values  (M, E) what else is known of each, learned
     """
@@ -76,10 +77,10 @@ class Recall(nn.Module):
         self.values = nn.Parameter(torch.zeros(concepts, embedding))
 
     @torch.no_grad()
-    def remember(self, captions: Tensor, bags: Tensor, first: Tensor) -> None:
+    def remember(self, captions: Tensor, bags: Tensor, first: Tensor, length: Tensor | None = None) -> None:
         """Takes the means of captions (K, WORD) and of their bags of words (K, BAG).
 
-        Concept m has first[m] to first[m + 1], its name last.
+        Concept m has first[m] to first[m + 1], its name last. `length` (M,) is that of its key, 1 if None.
 
         Raises:
             UsageError: another number of concepts than this network has.
@@ -92,6 +93,9 @@ class Recall(nn.Module):
             kept.copy_(F.normalize(sums, dim=1))
         names = first[1:] - 1
         self._heed(captions[names].to(self.keys), bags[names].to(self.bags))
+        if length is not None:
+            for kept in (self.keys, self.bags):
+                kept.mul_(length[:, None].to(kept))
 
     def _heed(self, names: Tensor, bags: Tensor) -> None:
         """Draws the key of each concept to its name (M, WORD), (M, BAG) for as long as that recalls others.

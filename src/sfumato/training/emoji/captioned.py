@@ -27,6 +27,8 @@ SEED = 1234  #   of the captions: they are the same in every training
 
 # How often an epoch shows a picture: colour drawings once, the others less, scenes a quarter of all
 _SHARE_OF_LINES, _SHARE_OF_SILHOUETTES, _SCENES = 0.5, 0.5, 0.25
+# The length of the keys of silhouettes' concepts (docs/log.md): a wording of no caption means one less often
+_LENGTH = 0.87
 
 _FORMAT = 3  # to be raised when captions are drawn or encoded otherwise
 
@@ -63,6 +65,7 @@ def captioned_emoji(*, cache: Path | None = None, scenes: int = SCENES) -> Capti
             text=torch.tensor([row_of[caption] for caption in captions]),
             things=torch.tensor([[row_of[t] for t in two] + [-1] * (2 - len(two)) for two in asked]),
             first=first,
+            length=torch.tensor([_LENGTH if c.group == GROUP else 1.0 for c in data.concepts]),
         ),
         style=torch.cat([data.style, styles]),
         styles=data.styles,

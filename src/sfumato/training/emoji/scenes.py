@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from sfumato.errors import SfumatoError
 from sfumato.models.text.phrasing import FRAMES
 from sfumato.training.emoji.captions import with_article
 from sfumato.training.emoji.dataset import EmojiDataset
@@ -91,7 +92,7 @@ class Scenes:
             if scene is not None and not any(key <= _key(scene.caption) for key in self._held_out):
                 break
         else:
-            raise RuntimeError(f"no scene in {_TRIES} tries: the data set holds too few things")
+            raise SfumatoError(f"no scene in {_TRIES} tries: the data set holds too few things")
         framed = chance.choice(FRAMES) if chance.random() < _FRAMED else "{}"
         return Scene(picture=scene.picture, caption=framed.format(scene.caption), style=scene.style)
 
@@ -108,12 +109,12 @@ class Scenes:
     def _counted(self, chance: random.Random) -> Scene | None:
         thing, row = self._thing(chance)
         many, count = plural(thing), chance.choice((2, 3))
-        ink, size = self._picture(row), chance.uniform(0.4, 0.46)
+        ink, size = self._picture(row), chance.uniform(0.4, 0.44)
         if count == 2:
             slope = chance.uniform(-0.2, 0.2)
             places = [(0.26, 0.5 - slope), (0.74, 0.5 + slope)]
         elif chance.random() < 0.5:
-            places, size = [(0.19, 0.5), (0.5, 0.5), (0.81, 0.5)], chance.uniform(0.28, 0.31)
+            places, size = [(0.19, 0.5), (0.5, 0.5), (0.81, 0.5)], chance.uniform(0.26, 0.28)
         else:
             up = chance.choice((0.26, 0.74))
             places = [(0.5, up), (0.26, 1 - up), (0.74, 1 - up)]

@@ -5,7 +5,7 @@
 
 One is, when a synset holds both it and the label of a concept that it is accepted for, or a keyword that the
 concept's captions contain; in the plural or not, written as one word, two or with a hyphen. Prints them, as
-`SYNONYMS` in training/emoji/wordings.py has them, and whether it does.
+`*` in training/emoji/wordings.txt marks them, and whether it does.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
             found.append(wording.text)
     print(textwrap.fill(" ".join(found), 96))
     same = "as" if set(found) == SYNONYMS else "NOT as"
-    print(f"{len(found)} of {len(wordings)} wordings, {same} wordings.py has them")
+    print(f"{len(found)} of {len(wordings)} wordings, {same} wordings.txt has them")
 
 
 def meanings_in(folder: Path) -> Mapping[str, set[object]]:

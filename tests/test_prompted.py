@@ -18,7 +18,7 @@ from sfumato.models.networks.text_to_image import WORD, PromptedUNet, Recall, Wo
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.word_vectors import BAG
 from sfumato.models.text_to_image import PromptedModel
-from sfumato.training.captions import FALSE, HIDDEN, NAMED, NOTHING, PLAIN, CaptionedDataset
+from sfumato.training.captions import FALSE, HIDDEN, NOTHING, PLAIN, CaptionedDataset
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
 from sfumato.training.emoji import captioned as captioned_module
 from sfumato.training.emoji import held_out_wordings
@@ -302,7 +302,9 @@ def test_a_picture_is_asked_for_by_captions_of_its_class_and_mostly_in_its_style
     assert float((caption == captions).float().mean()) == pytest.approx(NOTHING, abs=0.02)
     assert float((change == 0).float().mean()) == pytest.approx(PLAIN, abs=0.02)
     assert torch.equal(data.joined(caption, style, worded, change), conditions)
-    assert float((style > 0).float().mean()) == pytest.approx(NAMED, abs=0.02)
+    for i, named in enumerate(data.named):
+        told = style[data.style[rows] == i] > 0
+        assert float(told.float().mean()) == pytest.approx(float(named), abs=0.03)
     assert float((worded == 1).float().mean()) == pytest.approx(HIDDEN, abs=0.02)
     assert float((worded > 1).float().mean()) == pytest.approx(FALSE, abs=0.02)
     assert set(worded.tolist()) == set(range(captions + 2))

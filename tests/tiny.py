@@ -132,6 +132,7 @@ def captioned() -> CaptionedDataset:
         bank=bank,
         style=torch.arange(12) % 2,
         styles=("a", "b"),
+        named=torch.tensor([0.7, 1.0]),
         share=torch.ones(12, dtype=torch.float64),
         scenes=3,
     )

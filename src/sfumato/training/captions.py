@@ -17,7 +17,6 @@ from sfumato.training import augmentation
 from sfumato.training.data import Dataset, Forward, digest_of
 
 NOTHING = 0.1  # how often a picture's caption and style are withheld, for classifier-free guidance
-NAMED = 0.7  #   how often a picture's style is named
 # How often a caption's single words are hidden, and how often they are those of another caption. Words are
 # soon learned by heart, and unknown ones mislead: what the sentence recalls must be drawn whatever they say.
 # A scene's words are always its own: they alone say the colour, the number and the place.
@@ -63,6 +62,7 @@ class CaptionedDataset(Dataset):
     bank: Bank
     style: Tensor  #             (N,) int64, 0 .. len(styles) - 1
     styles: tuple[str, ...]
+    named: Tensor  #             (len(styles),) float32: how often a picture's style is named
     share: Tensor  #             (N,) float64: how often an epoch shows a picture
     scenes: int
 
@@ -88,7 +88,7 @@ class CaptionedDataset(Dataset):
         captions = len(self.bank.text)
         start, stop = self.bank.first[self.labels[rows]], self.bank.first[self.labels[rows] + 1]
         caption = start + (chance() * (stop - start)).long()
-        style = torch.where(chance() < NAMED, self.style[rows] + 1, 0)
+        style = torch.where(chance() < self.named[self.style[rows]], self.style[rows] + 1, 0)
         misled = torch.where(self.labels[rows] < self.scenes, chance(), 1.0)
         other = 2 + torch.randint(captions, (len(rows),), generator=generator)
         worded = torch.where(misled < HIDDEN, 1, torch.where(misled < HIDDEN + FALSE, other, 0))

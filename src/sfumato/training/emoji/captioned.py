@@ -25,8 +25,11 @@ TOKENS = 16  #   of a caption at most; the few that are longer are cut
 ROWS = 256  #    captions that are encoded together
 SEED = 1234  #   of the captions: they are the same in every training
 
-# How often an epoch shows a picture: colour drawings once, the others less, scenes a quarter of all
-_SHARE_OF_LINES, _SHARE_OF_SILHOUETTES, _SCENES = 0.5, 0.5, 0.25
+# Styles without colour: how often an epoch shows a picture, where others are shown once. Their name is always
+# told: a prompt that names no style is drawn in colour.
+_COLOURLESS = {"line": 0.5, "silhouette": 0.5}
+_NAMED = 0.7  #   how often the name of another style is told
+_SCENES = 0.25  # of an epoch
 # The length of the keys of silhouettes' concepts (docs/log.md): a wording of no caption means one less often
 _LENGTH = 0.87
 
@@ -69,6 +72,7 @@ def captioned_emoji(*, cache: Path | None = None, scenes: int = SCENES) -> Capti
         ),
         style=torch.cat([data.style, styles]),
         styles=data.styles,
+        named=torch.tensor([1.0 if style in _COLOURLESS else _NAMED for style in data.styles]),
         share=_shares(data, scenes),
         scenes=concepts,
     )
@@ -87,13 +91,7 @@ def captions_of(data: EmojiDataset) -> tuple[list[str], list[int]]:
 
 
 def _shares(data: EmojiDataset, scenes: int) -> Tensor:
-    of_style = torch.tensor(
-        [
-            {"line": _SHARE_OF_LINES, "silhouette": _SHARE_OF_SILHOUETTES}.get(style, 1.0)
-            for style in data.styles
-        ],
-        dtype=torch.float64,
-    )
+    of_style = torch.tensor([_COLOURLESS.get(style, 1.0) for style in data.styles], dtype=torch.float64)
     icons = of_style[data.style]
     of_scenes = float(icons.sum()) * _SCENES / (1 - _SCENES) / max(scenes, 1)
     return torch.cat([icons, torch.full((scenes,), of_scenes, dtype=torch.float64)])

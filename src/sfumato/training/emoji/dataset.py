@@ -22,12 +22,11 @@ from sfumato.training.download import Collection, cache_dir, fetch
 from sfumato.training.emoji.concepts import Concept, read_concepts
 from sfumato.training.emoji.icons import Icon, IconSet
 from sfumato.training.emoji.render import render
-from sfumato.training.emoji.sources import MORE_STYLES, NAMES, SILHOUETTE, STYLES
+from sfumato.training.emoji.sources import MORE_STYLES, NAMES, SILHOUETTE, SILHOUETTES, STYLES
 
 SIDE = 64
 SIDES = (16, 512)
 _LEAST_STYLES = 2  # a concept drawn in fewer is left out
-SILHOUETTES = Path(__file__).parent / "silhouettes.txt"
 GROUP = "silhouettes"  # of the concepts that no emoji shows
 _FORMAT = 2  # to be raised when concepts are chosen or icons are drawn otherwise
 
@@ -200,7 +199,7 @@ def _drawn(cache: Path | None, side: int, on_progress: Progress | None) -> Emoji
             if style.chars is not None
         },
         {style.name: read(style.icons, "icons.json") for style in MORE_STYLES},
-        (read(SILHOUETTE.icons, "icons.json"), SILHOUETTES.read_text(encoding="utf-8")),
+        (read(SILHOUETTE.icons, "icons.json"), SILHOUETTES),
         side=side,
         on_progress=on_progress,
     )
@@ -211,7 +210,7 @@ def _recipe() -> str:
     styles = (*STYLES, *MORE_STYLES, SILHOUETTE)
     files = [collection.files for style in styles for collection in (style.icons, style.chars) if collection]
     parts = [content.sha256 for group in [*files, NAMES.files] for content in group.values()]
-    parts.append(SILHOUETTES.read_text(encoding="utf-8"))
+    parts.append(SILHOUETTES)
     return hashlib.sha256("/".join([str(_FORMAT), *parts]).encode()).hexdigest()
 
 

@@ -5,6 +5,7 @@ OpenMoji is never among them: its licence asks of pictures made from it to be sh
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sfumato.training.download import Collection, Content, npm_package
 
@@ -128,3 +129,4 @@ SILHOUETTE = Style(
     ),
     chars=None,
 )
+SILHOUETTES = (Path(__file__).parent / "silhouettes.txt").read_text(encoding="utf-8")

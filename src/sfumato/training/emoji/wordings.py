@@ -1,8 +1,9 @@
 """Wordings kept out of the training: other words for a concept, to ask for it by.
 
-One for each of some 300 concepts (wordings.txt), chosen by hand among its keywords: a synonym, a kind of the thing or what
-it is for, by which a reader would know the picture. A keyword is kin to a wording when it has a word of the
-same stem ("puppies", "puppy"); neither the wording nor its kin stands in any caption of any concept.
+One for each of some 300 concepts (wordings.txt), chosen by hand among its keywords: a synonym, a kind of the
+thing or what it is for, by which a reader would know the picture. A keyword is kin to a wording when it has a
+word of the same stem ("puppies", "puppy"); neither the wording nor its kin stands in any caption of any
+concept.
 """
 
 import re

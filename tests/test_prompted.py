@@ -452,7 +452,8 @@ def test_emoji_come_with_captions_of_their_own_encoded_once(
         assert torch.allclose(data.bank.sentence[at], alone.sentence[0], atol=2e-3)  # kept in bfloat16
         assert torch.allclose(data.bank.bag[at], alone.bag[0], atol=4e-3)
         assert torch.allclose(data.bank.tokens[at, :length].float(), alone.tokens[0], atol=2e-2)
-    monkeypatch.setattr(captioned_module, "_encoded", None)  # a second time nothing is encoded
+    for made_once in ("_encoded", "composed"):  # a second time nothing is
+        monkeypatch.setattr(captioned_module, made_once, None)
     assert captioned_emoji(cache=tmp_path, scenes=20).fingerprint == data.fingerprint
 
 

@@ -33,7 +33,7 @@ _SCENES = 0.25  # of an epoch
 # The length of the keys of silhouettes' concepts (docs/log.md): a wording of no caption means one less often
 _LENGTH = 0.87
 
-_FORMAT = 3  # to be raised when captions are drawn or encoded otherwise
+_FORMAT = 3  # to be raised when captions are drawn or encoded, or scenes composed, otherwise
 
 
 def captioned_emoji(*, cache: Path | None = None, scenes: int = SCENES) -> CaptionedDataset:
@@ -46,7 +46,7 @@ def captioned_emoji(*, cache: Path | None = None, scenes: int = SCENES) -> Capti
     """
     data = load_emoji(cache=cache)
     encoder = load_text_encoder()
-    pictures, said, styles = composed(data, scenes)
+    pictures, said, styles = _composed(data, scenes, cache)
     captions, counts = captions_of(data)
     captions += said
     asked = [things(caption) for caption in captions]
@@ -95,6 +95,20 @@ def _shares(data: EmojiDataset, scenes: int) -> Tensor:
     icons = of_style[data.style]
     of_scenes = float(icons.sum()) * _SCENES / (1 - _SCENES) / max(scenes, 1)
     return torch.cat([icons, torch.full((scenes,), of_scenes, dtype=torch.float64)])
+
+
+def _composed(data: EmojiDataset, count: int, cache: Path | None) -> tuple[Tensor, list[str], Tensor]:
+    """`scenes.composed`, from the cache."""
+    key = hashlib.sha256(f"{_FORMAT} {data.fingerprint} {count}".encode()).hexdigest()
+    folder = (cache or cache_dir()) / "datasets" / f"emoji-scenes-{key[:12]}"
+    try:
+        description, tensors = read_folder(folder)
+    except SfumatoError:  # never composed, or damaged
+        pictures, captions, styles = composed(data, count)
+        description = {"format": _FORMAT, "name": "emoji scenes", "captions": captions}
+        tensors = {"pictures": pictures, "style": styles}
+        write_folder(folder, description, tensors)
+    return tensors["pictures"], description["captions"], tensors["style"]
 
 
 def _from_cache(texts: list[str], encoder: TextEncoder, cache: Path | None) -> dict[str, Tensor]:

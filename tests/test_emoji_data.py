@@ -25,9 +25,9 @@ from sfumato.training.emoji import (
 from sfumato.training.emoji.concepts import read_concepts
 from sfumato.training.emoji.icons import Icon, IconSet
 from sfumato.training.emoji.render import render
-from sfumato.training.emoji.sources import NAMES, STYLES, Style
+from sfumato.training.emoji.sources import MORE_STYLES, NAMES, SILHOUETTE, STYLES, Style
 from sfumato.training.emoji.wordings import stems
-from toy_emoji import toy_emoji, toy_files
+from toy_emoji import toy_emoji, toy_files, toy_more
 
 SQUARE = '<path fill="{}" d="M0 0h4v4h-4z"/>'
 
@@ -133,6 +133,36 @@ def test_characters_agree_with_and_without_the_variation_selector() -> None:
 def test_icons_that_are_none(content: bytes) -> None:
     with pytest.raises(SfumatoError, match="Iconify"):
         IconSet(content, b"{}")
+
+
+def test_icons_are_found_by_what_their_names_spell() -> None:
+    icons = {name: {"body": name} for name in ("bearface", "fox", "fox-face", "fox-2", "firefox", "oxen")}
+    found = icon_set(icons, {"bear": {"parent": "bearface"}})
+    assert [icon.body for icon in found.spelling("Fox")] == ["fox", "fox-2", "fox-face"]
+    assert [icon.body for icon in found.spelling("fox face")] == ["fox-face"]
+    assert [icon.body for icon in found.spelling("bear")] == ["bearface"]
+    assert found.spelling("ox") == ()
+
+
+def test_further_styles_and_silhouettes_add_pictures_and_the_silhouettes_concepts() -> None:
+    names, styles = toy_files()
+    plain, whole = toy_emoji(), everything()
+    assert whole.styles == (*plain.styles, "line", "silhouette")
+    assert torch.equal(whole.pictures[: len(plain)], plain.pictures)
+    assert whole.concepts[: len(plain.concepts)] == plain.concepts
+    (added,) = whole.concepts[len(plain.concepts) :]
+    assert (added.label, added.group, added.keywords) == ("keycap 1", dataset.GROUP, ())
+    flat, line = (whole.pictures[whole.style == i] for i in (2, 3))
+    assert torch.equal(flat, line)  # the same icons, found by name
+    labels = [whole.concepts[row].label for row in whole.concept[whole.style == 4].tolist()]
+    assert labels == ["ghost", "keycap 1"]
+    with pytest.raises(SfumatoError, match="the silhouettes have no icon 'yeti'"):
+        dataset.build(names, styles, None, (toy_more()[1][0], "yeti\n"), side=16)
+
+
+def everything() -> EmojiDataset:
+    """The toys with all that a data set may have."""
+    return dataset.build(*toy_files(), *toy_more(), side=16)
 
 
 # -- pictures
@@ -255,7 +285,15 @@ def served(monkeypatch: pytest.MonkeyPatch, *, damage: str = "") -> list[str]:
         for name, (icons, chars) in styles.items()
         for both in [collection(name, icons=icons, chars=chars)]
     ]
+    more, (silhouettes, table) = toy_more()
+    further = [
+        Style(name=name, icons=collection(name, icons=icons), chars=None) for name, icons in more.items()
+    ]
+    drawn = Style(name="silhouette", icons=collection("silhouettes", icons=silhouettes), chars=None)
     monkeypatch.setattr(dataset, "STYLES", tuple(found))
+    monkeypatch.setattr(dataset, "MORE_STYLES", tuple(further))
+    monkeypatch.setattr(dataset, "SILHOUETTE", drawn)
+    monkeypatch.setattr(dataset, "SILHOUETTES", table)
     monkeypatch.setattr(dataset, "NAMES", collection("names", data=data, messages=messages))
     return asked
 
@@ -267,7 +305,7 @@ def test_drawn_once_then_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert heard == [(i + 1, len(data)) for i in range(len(data))]
     asked.clear()
     again = load_emoji(side=16, cache=tmp_path, on_progress=lambda *_: pytest.fail("drawn twice"))
-    assert again.fingerprint == data.fingerprint == toy_emoji().fingerprint
+    assert again.fingerprint == data.fingerprint == everything().fingerprint
     assert load_emoji(side=32, cache=tmp_path).side == 32  # from the same files
     assert not asked
 
@@ -304,10 +342,11 @@ def test_a_side_out_of_range(side: int) -> None:
 
 
 def test_the_sources_are_pinned_and_free(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    collections = [NAMES, *(c for style in STYLES for c in (style.icons, style.chars))]
+    styles = (*STYLES, *MORE_STYLES, SILHOUETTE)
+    collections = [NAMES, *(c for style in styles for c in (style.icons, style.chars) if c is not None)]
     titles = {source.title for collection in collections for source in collection.sources}
     assert all(title.startswith("the npm package ") and "@" in title[17:] for title in titles)
-    assert not any("openmoji" in title for title in titles)
+    assert not any(barred in title for title in titles for barred in ("openmoji", "emojione-v1", "/cbi@"))
     monkeypatch.setattr(packages.shutil, "which", lambda _: None)
     with pytest.raises(
         SfumatoError, match=r"the npm package emojibase-data@17\.0\.0 \(no npm command here\)"

@@ -18,7 +18,7 @@ from sfumato.models.networks.text_to_image import WORD, PromptedUNet, Recall, Wo
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.word_vectors import BAG
 from sfumato.models.text_to_image import TextConditioner
-from sfumato.training.captions import FALSE, HIDDEN, NAMED
+from sfumato.training.captions import FALSE, HIDDEN, NOTHING, PLAIN, CaptionedDataset
 from sfumato.training.checkpoint import checkpoint_path, read_checkpoint
 from sfumato.training.emoji import captioned as captioned_module
 from sfumato.training.emoji import held_out_wordings
@@ -29,13 +29,20 @@ from toy_emoji import toy_emoji
 
 STYLES = ("noto", "flat")
 CONCEPTS = 4
-OWN = (1 * 3 + 2) * (7 + 2)  # the second of seven captions in the last of two styles, told with its own words
 
 
 def network(seed: int = 0) -> PromptedUNet:
     """A small one without the zeros that make a new block the identity."""
     torch.manual_seed(seed)
-    net = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), styles=STYLES, concepts=CONCEPTS)
+    net = PromptedUNet(
+        side=16,
+        widths=(16, 32, 32),
+        blocks=(1, 1, 1),
+        styles=STYLES,
+        concepts=CONCEPTS,
+        detail=16,
+        augment=3,
+    )
     assert net.recall is not None
     net.recall.remember(torch.randn(CONCEPTS, WORD), torch.randn(CONCEPTS, BAG), torch.arange(CONCEPTS + 1))
     for parameter in net.parameters():
@@ -45,9 +52,11 @@ def network(seed: int = 0) -> PromptedUNet:
 
 
 def words(rows: int, length: int = 5) -> Words:
+    """Every second row asks for two things."""
     torch.manual_seed(1)
-    sentence = torch.nn.functional.normalize(torch.randn(rows, WORD), dim=1)
-    bag = torch.nn.functional.normalize(torch.randn(rows, BAG), dim=1)
+    two = torch.stack([torch.ones(rows), torch.arange(rows) % 2], dim=1)[..., None]
+    sentence = two * torch.nn.functional.normalize(torch.randn(rows, 2, WORD), dim=2)
+    bag = two * torch.nn.functional.normalize(torch.randn(rows, 2, BAG), dim=2)
     mask = torch.arange(length) < torch.arange(rows)[:, None] % length + 1
     return Words(
         sentence=sentence,
@@ -55,6 +64,7 @@ def words(rows: int, length: int = 5) -> Words:
         tokens=torch.randn(rows, length, WORD) * mask[:, :, None],
         mask=mask,
         style=torch.arange(rows) % (len(STYLES) + 1),
+        augment=torch.randn(rows, 3),
     )
 
 
@@ -65,6 +75,7 @@ def pick(w: Words, rows: slice, length: int | None = None) -> Words:
         tokens=w.tokens[rows, :length],
         mask=w.mask[rows, :length],
         style=w.style[rows],
+        augment=None if w.augment is None else w.augment[rows],
     )
 
 
@@ -148,7 +159,7 @@ def test_captions_of_another_number_of_concepts_are_refused() -> None:
         Recall(3, 5).remember(torch.eye(4, WORD), torch.eye(4, BAG), torch.tensor([0, 1, 4]))
 
 
-@pytest.mark.parametrize("what", ["sentence", "bag", "tokens", "style"])
+@pytest.mark.parametrize("what", ["sentence", "bag", "tokens", "style", "augment"])
 def test_every_way_in_is_heard(what: str) -> None:
     net, (x, t), w = network(), state(3), words(3)
     other = replace(w, **{what: getattr(w, what).roll(1, 0)})
@@ -163,12 +174,42 @@ def test_positions_are_known_even_where_all_pixels_are_equal() -> None:
     assert float(middle.std()) > 1e-3
 
 
+def test_two_things_are_the_mean_of_both_in_any_order_and_a_missing_one_is_not_heard() -> None:
+    net, (x, t), w = network(), state(2), words(2)
+    swapped = replace(w, sentence=w.sentence.flip(1), bag=w.bag.flip(1))
+    assert torch.allclose(net(x[1:], t[1:], pick(swapped, slice(1, 2))), net(x, t, w)[1:], atol=1e-5)
+    alone = replace(w, sentence=w.sentence[:, :1], bag=w.bag[:, :1])
+    told, twice = net(x, t, alone), net(x, t, w)
+    assert torch.allclose(told[0], twice[0], atol=1e-5)
+    assert float((told[1] - twice[1]).abs().max()) > 1e-3
+
+
+def test_told_of_no_augmentation_is_told_of_zeros() -> None:
+    net, (x, t), w = network(), state(2), words(2)
+    silent, zeros = replace(w, augment=None), replace(w, augment=torch.zeros(2, 3))
+    assert torch.equal(net(x, t, silent), net(x, t, zeros))
+
+
+def test_what_is_done_at_full_size_is_nothing_when_new() -> None:
+    """And a network of before, which has no such part, is built and answers as it did."""
+    torch.manual_seed(3)
+    new = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), detail=16).eval()
+    before = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1)).eval()
+    torch.nn.init.normal_(new.out.weight)
+    before.load_state_dict({k: v for k, v in new.state_dict().items() if not k.startswith("detail.")})
+    (x, t), w = state(2), replace(words(2), style=torch.zeros(2, dtype=torch.int64))
+    assert torch.equal(new(x, t, w), before(x, t, w))
+    torch.nn.init.normal_(new.detail.out.weight)
+    assert float((new(x, t, w) - before(x, t, w)).detach().abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"side": 20}, "side is 20; give a multiple of 8"),
         ({"widths": (16, 30, 32)}, r"widths \(16, 30, 32\): give multiples of 16, 32 and 32"),
         ({"widths": (0, 32, 32)}, "give multiples"),
+        ({"detail": 8}, "detail is 8; give a multiple of 16, or 0 for none"),
     ],
 )
 def test_a_network_that_cannot_be_is_refused(arguments: dict[str, object], message: str) -> None:
@@ -242,45 +283,95 @@ def test_it_samples_fuses_and_comes_back_from_its_folder(tmp_path: Path) -> None
 # -- captions
 
 
+def own(data: CaptionedDataset, worded: int = 0, change: int = 0) -> int:
+    """The second of seven captions in the last of two styles."""
+    return int(data.joined(*map(torch.tensor, (1, 2, worded, change))))
+
+
 def test_a_picture_is_asked_for_by_captions_of_its_class_and_mostly_in_its_style() -> None:
     data = captioned()
     rows = torch.arange(len(data)).repeat(500)
     conditions = data.conditions(rows, torch.Generator().manual_seed(0))
-    captions = len(data.bank.mask)
-    which, worded = conditions // (captions + 2), conditions % (captions + 2)
-    caption, style = which // 3, which % 3
-    assert (
-        (caption >= data.bank.first[data.labels[rows]]) & (caption < data.bank.first[data.labels[rows] + 1])
-    ).all()
+    captions = len(data.bank.text)
+    caption, style, worded, change = data.told(conditions)
+    own = (caption >= data.bank.first[data.labels[rows]]) & (caption < data.bank.first[data.labels[rows] + 1])
+    assert (own | (caption == captions)).all()
     assert ((style == 0) | (style == data.style[rows] + 1)).all()
-    assert float((style > 0).float().mean()) == pytest.approx(NAMED, abs=0.02)
+    assert float((caption == captions).float().mean()) == pytest.approx(NOTHING, abs=0.02)
+    assert float((change == 0).float().mean()) == pytest.approx(PLAIN, abs=0.02)
+    assert torch.equal(data.joined(caption, style, worded, change), conditions)
+    for i, named in enumerate(data.named):
+        told = style[data.style[rows] == i] > 0
+        assert float(told.float().mean()) == pytest.approx(float(named), abs=0.03)
     assert float((worded == 1).float().mean()) == pytest.approx(HIDDEN, abs=0.02)
     assert float((worded > 1).float().mean()) == pytest.approx(FALSE, abs=0.02)
     assert set(worded.tolist()) == set(range(captions + 2))
     assert (
-        len(caption[rows == 0].unique())
+        len(caption[(rows == 0) & (caption < captions)].unique())
         == data.bank.first[data.labels[0] + 1] - data.bank.first[data.labels[0]]
     )
 
 
 def test_a_withheld_caption_leaves_no_word() -> None:
     data = captioned()
-    told, withheld = data.words(torch.tensor([OWN, DROPPED])), data.words(torch.tensor([DROPPED]))
+    told, withheld = data.words(torch.tensor([own(data), DROPPED])), data.words(torch.tensor([DROPPED]))
     assert told.mask[0].any()
     for tensor in (told.mask[1], told.sentence[1], told.bag[1], told.style[1]):
         assert not tensor.any()
     assert not withheld.mask.any()
+    nothing = data.joined(*map(torch.tensor, ([7], [2], [0], [5])))
+    moved = data.words(nothing)  # how a picture is moved is told all the same
+    assert moved.augment is not None
+    assert moved.augment.any()
+    for tensor in (moved.mask, moved.sentence, moved.style):
+        assert not tensor.any()
+
+
+def test_the_words_of_a_scene_are_true_and_it_is_no_concept() -> None:
+    data = captioned()
+    data = replace(data, scenes=2, bank=replace(data.bank, length=torch.tensor([1.0, 0.5])))
+    rows = torch.arange(len(data)).repeat(50)
+    _, _, worded, _ = data.told(data.conditions(rows, torch.Generator().manual_seed(0)))
+    assert not worded[data.labels[rows] == 2].any()
+    assert worded[data.labels[rows] == 1].any()
+    net = PromptedUNet(side=16, widths=(16, 32, 32), blocks=(1, 1, 1), concepts=2)
+    data.initialise_from_data(net)
+    assert net.recall is not None
+    assert torch.allclose(net.recall.keys[1], 0.5 * data.bank.sentence[2], atol=1e-6)
+
+
+def test_a_caption_of_two_things_asks_for_both() -> None:
+    data = captioned()
+    things = data.bank.things.clone()
+    things[1] = torch.tensor([4, 5])
+    data = replace(data, bank=replace(data.bank, things=things))
+    asked = data.words(torch.tensor([own(data), data.joined(*map(torch.tensor, (2, 0, 0, 0)))]))
+    assert torch.equal(asked.sentence[0], data.bank.sentence[4:6])
+    assert torch.equal(asked.tokens[0], data.bank.tokens[1])
+    assert not asked.sentence[1, 1].any()
+
+
+def test_an_epoch_shows_each_picture_as_often_as_its_share_says() -> None:
+    share = torch.tensor([1.0, 0.5, 0.25, 2.0] * 3, dtype=torch.float64)
+    data = replace(captioned(), share=share)
+    assert data.per_epoch == 11
+    seen = torch.stack(
+        [torch.bincount(data.order(torch.Generator().manual_seed(seed)), minlength=12) for seed in range(400)]
+    ).double()
+    assert (seen.sum(1) == 11).all()
+    assert torch.allclose(seen.mean(0), share * 11 / share.sum(), atol=0.12)
+    assert (seen[:, share == 2] >= 1).all()
 
 
 def test_a_caption_keeps_its_sentence_without_its_words_and_with_those_of_another() -> None:
     data = captioned()
-    own, hidden, false = (data.words(torch.tensor([OWN + worded])) for worded in (0, 1, 2 + 6))
+    told, hidden, false = (data.words(torch.tensor([own(data, worded)])) for worded in (0, 1, 2 + 6))
     for words in (hidden, false):
-        assert torch.equal(words.sentence[0], data.bank.sentence[1])
-        assert torch.equal(words.bag[0], data.bank.bag[1])
-        assert torch.equal(words.style, own.style)
-    assert torch.equal(own.tokens[0], data.bank.tokens[1])
-    assert torch.equal(own.mask[0], data.bank.mask[1])
+        assert torch.equal(words.sentence[0, 0], data.bank.sentence[1])
+        assert torch.equal(words.bag[0, 0], data.bank.bag[1])
+        assert torch.equal(words.style, told.style)
+    assert torch.equal(told.tokens[0], data.bank.tokens[1])
+    assert torch.equal(told.mask[0], data.bank.mask[1])
     assert not hidden.mask.any()
     assert torch.equal(false.tokens[0], data.bank.tokens[6])
     assert torch.equal(false.mask[0], data.bank.mask[6])
@@ -343,21 +434,25 @@ def test_emoji_come_with_captions_of_their_own_encoded_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(captioned_module, "load_emoji", lambda cache: toy_emoji())
-    data, texts = captioned_emoji(cache=tmp_path), captions_of(toy_emoji())
-    assert len(texts) == EACH * len(data.classes) == int(data.bank.first[-1])
-    for row, label in enumerate(data.classes):
+    data, (texts, counts) = captioned_emoji(cache=tmp_path, scenes=20), captions_of(toy_emoji())
+    assert counts == [EACH] * data.scenes
+    assert len(texts) == EACH * data.scenes == int(data.bank.first[data.scenes])
+    assert len(data) == len(toy_emoji()) + 20
+    assert float(data.share[-20:].sum() / data.share.sum()) == pytest.approx(0.25)
+    for row, label in enumerate(data.classes[: data.scenes]):
         own = texts[row * EACH : (row + 1) * EACH]
         assert own[-1] == label
         assert not any(style in caption for caption in own for style in data.styles)
     for row in (0, EACH, len(texts) - 1):
         alone = load_text_encoder().encode([texts[row]])
-        length = alone.mask.shape[1]
-        assert int(data.bank.mask[row].sum()) == length
-        assert torch.allclose(data.bank.sentence[row], alone.sentence[0], atol=2e-3)  # kept in bfloat16
-        assert torch.allclose(data.bank.bag[row], alone.bag[0], atol=4e-3)
-        assert torch.allclose(data.bank.tokens[row, :length].float(), alone.tokens[0], atol=2e-2)
-    monkeypatch.setattr(captioned_module, "_encoded", None)  # a second time nothing is encoded
-    assert captioned_emoji(cache=tmp_path).fingerprint == data.fingerprint
+        length, at = alone.mask.shape[1], int(data.bank.text[row])
+        assert int(data.bank.mask[at].sum()) == length
+        assert torch.allclose(data.bank.sentence[at], alone.sentence[0], atol=2e-3)  # kept in bfloat16
+        assert torch.allclose(data.bank.bag[at], alone.bag[0], atol=4e-3)
+        assert torch.allclose(data.bank.tokens[at, :length].float(), alone.tokens[0], atol=2e-2)
+    for made_once in ("_encoded", "composed"):  # a second time nothing is
+        monkeypatch.setattr(captioned_module, made_once, None)
+    assert captioned_emoji(cache=tmp_path, scenes=20).fingerprint == data.fingerprint
 
 
 # -- the weights that ship
@@ -369,8 +464,8 @@ def test_the_model_that_ships_hears_a_sentence_without_its_words() -> None:
     assert isinstance(shipped.conditioner, TextConditioner)
     said = load_text_encoder().encode(["red apple", "blue heart", "green heart"])
     asked = Words(
-        sentence=said.sentence,
-        bag=said.bag,
+        sentence=said.sentence[:, None],
+        bag=said.bag[:, None],
         tokens=torch.zeros(3, 1, WORD),
         mask=torch.zeros(3, 1, dtype=torch.bool),
         style=torch.zeros(3, dtype=torch.int64),
@@ -388,8 +483,9 @@ def test_the_model_that_ships_hears_a_sentence_without_its_words() -> None:
 def test_the_model_that_ships_recalls_every_concept_by_its_name() -> None:
     recall = sf.load("emoji").network.recall
     assert recall is not None
-    said = load_text_encoder().encode([concept.label for concept in load_emoji_judge().concepts])
-    assert recall.shares(said.sentence, said.bag).argmax(1).tolist() == list(range(len(recall.keys)))
+    labels = [concept.label for concept in load_emoji_judge().concepts]
+    said = load_text_encoder().encode(labels)
+    assert recall.shares(said.sentence, said.bag).argmax(1).tolist() == list(range(len(labels)))
 
 
 def test_the_model_that_ships_understands_more_held_out_wordings_by_their_words() -> None:

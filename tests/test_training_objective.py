@@ -18,6 +18,7 @@ from sfumato.training.objective import (
     EdmWeight,
     ErrorOf,
     FixedTime,
+    HalfEach,
     LogitNormalTimes,
     MinSnr,
     Objective,
@@ -141,6 +142,11 @@ def test_shares_of_a_draw_are_its_rows() -> None:
             lambda t: 0.5 * (1 + math.erf((math.log(t / (1 - t)) + 0.5) / 1.3 / math.sqrt(2))),
         ),
         (TableTimes(), TABLE, lambda t: math.floor(t * 300 + 1e-6) / 300),
+        (
+            HalfEach(one=UniformTimes(), other=FixedTime(t=0.55)),
+            Flow(),
+            lambda t: 0.5 * t + 0.5 * (t > 0.55),
+        ),
     ],
 )
 def test_times_follow_their_distribution(

@@ -89,6 +89,8 @@ PROMPTED = Preset(
         "blocks": [1, 1, 1],
         "styles": ["a", "b"],
         "concepts": 3,
+        "detail": 16,
+        "augment": 10,
     },
     conditional=True,
     objective=Objective(
@@ -96,7 +98,6 @@ PROMPTED = Preset(
         prediction="flow",
         times=LogitNormalTimes(mean=0.5),
         weighting=ErrorOf(quantity="flow"),
-        drop_label=0.2,
     ),
     batch=4,
     epochs=2,
@@ -118,7 +119,10 @@ def captioned() -> CaptionedDataset:
         tokens=torch.randn(7, 4, WORD, generator=generator),
         mask=mask,
         bag=torch.nn.functional.normalize(torch.randn(7, BAG, generator=generator), dim=1),
+        text=torch.arange(7),
+        things=torch.stack([torch.arange(7), torch.full((7,), -1)], dim=1),
         first=torch.tensor([0, 2, 3, 7]),
+        length=torch.ones(3),
     )
     return CaptionedDataset(
         name="coloured squares",
@@ -128,6 +132,9 @@ def captioned() -> CaptionedDataset:
         bank=bank,
         style=torch.arange(12) % 2,
         styles=("a", "b"),
+        named=torch.tensor([0.7, 1.0]),
+        share=torch.ones(12, dtype=torch.float64),
+        scenes=3,
     )
 
 

@@ -23,3 +23,9 @@ def toy_emoji(side: int = 16) -> EmojiDataset:
     """The data set that they make."""
     names, styles = toy_files()
     return build(names, styles, side=side)
+
+
+def toy_more() -> tuple[dict[str, bytes], tuple[bytes, str]]:
+    """What else `build` takes: a further style, and silhouettes, one of which is no emoji."""
+    icons = {style: (FOLDER / f"{style}-icons.json").read_bytes() for style in STYLES}
+    return {"line": icons["flat"]}, (icons["noto"], "ghost = ghost\nkeycap-1\n")

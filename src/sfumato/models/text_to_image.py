@@ -12,6 +12,7 @@ from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.errors import UsageError
 from sfumato.models.networks.text_to_image import WORD, Words
 from sfumato.models.text.encoder import Encoded, load_text_encoder
+from sfumato.models.text.phrasing import things
 from sfumato.models.text.word_vectors import BAG
 
 
@@ -24,7 +25,7 @@ class TextConditioner:
 
     def __init__(self, styles: Sequence[str]) -> None:
         self.styles = tuple(styles)
-        self._texts: dict[str, Encoded] = {}
+        self._texts: dict[str, Encoded] = {}  # of each text its words, and one or two things as sentences
         names = "|".join(map(re.escape, self.styles))
         named = rf"[\s,]+(?:in (?:an? |the )?)?(?:({names}) (?:style|emoji)|style of ({names}))\s*$"
         self._style = re.compile(named, re.IGNORECASE)
@@ -46,9 +47,11 @@ class TextConditioner:
         rows = [nothing if text is None else self._texts[text] for text, _ in asked_for]
         tokens = pad_sequence([row.tokens[0] for row in rows], batch_first=True)  #  (N, L, WORD)
         mask = pad_sequence([row.mask[0] for row in rows], batch_first=True)  #      (N, L)
+        sentence = pad_sequence([row.sentence for row in rows], batch_first=True)  # (N, T, WORD)
+        bag = pad_sequence([row.bag for row in rows], batch_first=True)  #           (N, T, BAG)
         return Words(
-            sentence=torch.cat([row.sentence for row in rows]).to(device),  #        (N, WORD)
-            bag=torch.cat([row.bag for row in rows]).to(device),  #                  (N, BAG)
+            sentence=sentence.to(device),
+            bag=bag.to(device),
             tokens=tokens.to(device),
             mask=mask.to(device),
             style=torch.tensor([style for _, style in asked_for], device=device),  # (N,)
@@ -79,12 +82,15 @@ class TextConditioner:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if not new:
             return
-        encoded = load_text_encoder().encode(new)
-        for i, text in enumerate(new):
-            length = int(encoded.mask[i].sum())
+        parts = {text: things(text) for text in new}
+        every = list(dict.fromkeys([*new, *(thing for text in new for thing in parts[text])]))
+        encoded, row_of = load_text_encoder().encode(every), {text: row for row, text in enumerate(every)}
+        for row, text in enumerate(new):
+            length = int(encoded.mask[row].sum())
+            asked_for = [row_of[thing] for thing in parts[text]]
             self._texts[text] = Encoded(
-                sentence=encoded.sentence[i : i + 1],
-                tokens=encoded.tokens[i : i + 1, :length],
-                mask=encoded.mask[i : i + 1, :length],
-                bag=encoded.bag[i : i + 1],
+                sentence=encoded.sentence[asked_for],
+                tokens=encoded.tokens[row : row + 1, :length],
+                mask=encoded.mask[row : row + 1, :length],
+                bag=encoded.bag[asked_for],
             )

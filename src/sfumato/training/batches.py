@@ -58,16 +58,19 @@ class Batches:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        self.per_epoch = len(data) // preset.batch
+        self.per_epoch = data.per_epoch // preset.batch
         if self.per_epoch == 0:
-            raise UsageError(f"{data.name} has {len(data)} pictures, fewer than one batch of {preset.batch}")
+            raise UsageError(
+                f"{data.name} has {data.per_epoch} pictures, fewer than one batch of {preset.batch}"
+            )
         if preset.batch < processes:
             raise UsageError(f"a batch of {preset.batch} cannot be shared among {processes} processes")
         self._objective: Objective = preset.objective
         self._augment = preset.augment
-        self._batch, self._seed, self._shape, self._count = preset.batch, seed, data.shape, len(data)
+        self._batch, self._seed, self._shape, self._ordered = preset.batch, seed, data.shape, data.order
         self._pictures = data.pictures.to(device)
         self._conditions = data.conditions if preset.conditional else _none
+        self._shown = data.shown
         self._start, self._stop = rank * preset.batch // processes, (rank + 1) * preset.batch // processes
         self._order: tuple[int, Tensor] | None = None
 
@@ -81,6 +84,7 @@ class Batches:
         random = self._objective.draw((self._batch, *self._shape), generator)
         mine, device = slice(self._start, self._stop), self._pictures.device
         x0 = to_house_range(self._pictures[rows[mine].to(device)])  # (b, C, H, W)
+        x0 = self._shown(x0, conditions[mine])
         moves = _Moves.draw(self._augment, self._batch, generator)
         return Batch(
             x0=moves.apply(x0, self._start, self._stop),
@@ -90,8 +94,7 @@ class Batches:
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
-            order = torch.randperm(self._count, generator=_generator(self._seed, "epoch", epoch))
-            self._order = (epoch, order)
+            self._order = (epoch, self._ordered(_generator(self._seed, "epoch", epoch)))
         return self._order[1]
 
 

@@ -55,6 +55,19 @@ class Dataset:
         """sha256 of pictures and labels; a checkpoint records it to recognise its data."""
         return digest_of(self.pictures, self.labels, text=repr(tuple(self.pictures.shape)))
 
+    @property
+    def per_epoch(self) -> int:
+        """How many pictures one epoch shows."""
+        return len(self)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Which pictures (per_epoch,) an epoch shows, in its order."""
+        return torch.randperm(len(self), generator=generator)
+
+    def shown(self, x0: Tensor, condition: Tensor) -> Tensor:  # noqa: ARG002
+        """Pictures x0 (B, C, H, W) in [-1, 1] as they are shown under their conditions (B,)."""
+        return x0
+
     def conditions(self, rows: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """The condition of the pictures `rows` (B,): a number each, (B,) int64, for `conditioned_forward`."""
         return self.labels[rows]

@@ -73,6 +73,19 @@ class LogitNormalTimes(Times):
 
 
 @dataclass(frozen=True, kw_only=True)
+class HalfEach(Times):
+    """Half of the draws from one distribution, half from another."""
+
+    one: Times
+    other: Times
+
+    def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
+        """See `Times.quantile`; not in order: the first half of u is all of `one`."""
+        first = self.one.quantile((2 * u).clamp(max=1 - 1e-12), schedule)
+        return torch.where(u < 0.5, first, self.other.quantile((2 * u - 1).clamp(min=1e-12), schedule))
+
+
+@dataclass(frozen=True, kw_only=True)
 class FixedTime(Times):
     """Always the same t: a denoiser for one noise level."""
 

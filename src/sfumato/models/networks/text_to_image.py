@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sfumato.errors import UsageError
 from sfumato.models.networks.base import Network
-from sfumato.models.networks.residual import GROUP, HEAD, ResidualBlock, TimeEmbedding
+from sfumato.models.networks.residual import GROUP, HEAD, Modulated, ResidualBlock, TimeEmbedding
 from sfumato.models.text.word_vectors import BAG
 
 SKETCH = 48  # channels of the canvas
@@ -36,11 +36,13 @@ STRIDES = 10  # in which a key goes towards the name, at most halfway
 class Words:
     """What a batch of N pictures is asked for.
 
-    sentence  (N, WORD) of unit length; zero for a row without a condition
-    bag       (N, BAG) of unit length; zero without a condition, or when no word is known
-    tokens    (N, L, WORD)
+    sentence  (N, T, WORD), each thing that a text asks for ("a cat and a dog": two), of unit length; zero
+              beyond them, and in a row without a condition
+    bag       (N, T, BAG) of unit length; zero likewise, or when no word is known
+    tokens    (N, L, WORD), of the whole text
     mask      (N, L) bool: which tokens are words; none in a row without a condition
     style     (N,) int64: 0 where none is named, else 1 + its index
+    augment   (N, A), how the picture is moved and tinted (training/augmentation.py), or None: not at all
     """
 
     sentence: Tensor
@@ -48,6 +50,7 @@ class Words:
     tokens: Tensor
     mask: Tensor
     style: Tensor
+    augment: Tensor | None = None
 
 
 class Recall(nn.Module):
@@ -58,7 +61,8 @@ class Recall(nn.Module):
     as Ramsauer et al. 2020, equation 3), all wordings of a concept are nearly one. Nearness is judged twice,
     by the text as a whole and word by word, and the two are multiplied: one knows what the other misses.
 
-    keys    (M, WORD) the mean caption of each concept, of unit length: set by `remember`, not learned
+    keys    (M, WORD) the mean caption of each concept, at unit length or, where it is to come to mind less
+            readily, shorter: set by `remember`, not learned
     bags    (M, BAG) its mean bag of words, likewise
     values  (M, E) what else is known of each, learned
     """
@@ -73,10 +77,10 @@ class Recall(nn.Module):
         self.values = nn.Parameter(torch.zeros(concepts, embedding))
 
     @torch.no_grad()
-    def remember(self, captions: Tensor, bags: Tensor, first: Tensor) -> None:
+    def remember(self, captions: Tensor, bags: Tensor, first: Tensor, length: Tensor | None = None) -> None:
         """Takes the means of captions (K, WORD) and of their bags of words (K, BAG).
 
-        Concept m has first[m] to first[m + 1], its name last.
+        Concept m has first[m] to first[m + 1], its name last. `length` (M,) is that of its key, 1 if None.
 
         Raises:
             UsageError: another number of concepts than this network has.
@@ -89,6 +93,9 @@ class Recall(nn.Module):
             kept.copy_(F.normalize(sums, dim=1))
         names = first[1:] - 1
         self._heed(captions[names].to(self.keys), bags[names].to(self.bags))
+        if length is not None:
+            for kept in (self.keys, self.bags):
+                kept.mul_(length[:, None].to(kept))
 
     def _heed(self, names: Tensor, bags: Tensor) -> None:
         """Draws the key of each concept to its name (M, WORD), (M, BAG) for as long as that recalls others.
@@ -204,6 +211,31 @@ class Canvas(nn.Module):
         return F.interpolate(large(drawn), scale_factor=2.0, mode="nearest"), small(drawn)
 
 
+class Detail(nn.Module):
+    """What the picture needs at full size: few channels, from the picture itself and from what half size has.
+
+    A picture that comes out of a pixel shuffle alone has four kinds of pixels, each drawn without a look at
+    the others. Here neighbours see one another. Nothing is added when new.
+    """
+
+    def __init__(self, channels: int, half: int, width: int, embedding: int) -> None:
+        super().__init__()
+        self.into = nn.Conv2d(channels + half // 4, width, 3, padding=1)
+        self.modulated = Modulated(width, embedding)
+        self.inner = nn.Conv2d(width, width, 3, padding=1)
+        self.norm = nn.GroupNorm(width // GROUP, width)
+        self.out = nn.Conv2d(width, channels, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, half: Tensor, e: Tensor) -> Tensor:
+        """x (N, C, S, S), half (N, W1, S/2, S/2) -> what is added to the answer (N, C, S, S)."""
+        h = self.into(torch.cat([x, F.pixel_shuffle(half, 2)], dim=1))  # (N, W, S, S)
+        h = self.inner(F.silu(self.modulated(h, e)))
+        out: Tensor = self.out(F.silu(self.norm(h)))
+        return out
+
+
 class PromptedUNet(Network):
     """The UNet that is asked with words.
 
@@ -212,6 +244,8 @@ class PromptedUNet(Network):
     blocks   residual blocks at each size; at half and quarter size as many on each of the two sides
     styles   the names of the styles that a prompt may name
     concepts how many it was trained on; 0: it reads a sentence as it is
+    detail   channels at full size, a multiple of 16; 0: nothing is done there
+    augment  components of what it is told of a picture's augmentation; 0: it is told nothing
     """
 
     kind = "prompted"
@@ -227,9 +261,13 @@ class PromptedUNet(Network):
         blocks: tuple[int, int, int] = (1, 2, 3),
         styles: tuple[str, ...] = (),
         concepts: int = 0,
+        detail: int = 0,
+        augment: int = 0,
     ) -> None:
         super().__init__()
         half, quarter, eighth = widths
+        if detail % GROUP or detail < 0:
+            raise UsageError(f"detail is {detail}; give a multiple of {GROUP}, or 0 for none")
         if half % GROUP or quarter % HEAD or eighth % HEAD or min(widths) < 1:
             raise UsageError(f"widths {widths}: give multiples of {GROUP}, {HEAD} and {HEAD}")
         if side % 8 or side < 8:
@@ -241,6 +279,8 @@ class PromptedUNet(Network):
             "blocks": list(blocks),
             "styles": list(styles),
             "concepts": concepts,
+            "detail": detail,
+            "augment": augment,
         }
         self.styles = tuple(styles)
         e = 2 * quarter + 128
@@ -251,6 +291,9 @@ class PromptedUNet(Network):
         self.sentence = nn.Sequential(nn.Linear(WORD, e), nn.LayerNorm(e), nn.SiLU(), nn.Linear(e, e))
         self.style = nn.Embedding(len(styles) + 1, e)
         nn.init.normal_(self.style.weight, std=0.02)
+        self.augment = nn.Linear(augment, e, bias=False) if augment else None
+        if self.augment is not None:
+            nn.init.zeros_(self.augment.weight)
         self.canvas = Canvas(e, side // 8, (quarter, eighth))
         self.stem = nn.Conv2d(4 * channels, half, 3, padding=1)
         self.before1 = AttendingBlocks(half, e, blocks[0])
@@ -268,6 +311,7 @@ class PromptedUNet(Network):
         self.out = nn.Conv2d(half, 4 * channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.detail = Detail(channels, half, detail, e) if detail else None
 
     @property
     def conditional(self) -> bool:
@@ -281,17 +325,15 @@ class PromptedUNet(Network):
         """x (N, C, S, S), t (N,) in [0, 1] -> (N, C, S, S)."""
         if t is None:
             raise UsageError("the prompted UNet is told its time: give it t")
-        meant, known = words.sentence, 0.0
-        if self.recall is not None:
-            meant, known = self.recall(words.sentence, words.bag)  # (N, WORD), (N, E)
-        # unit length to unit variance: else a sentence is a whisper beside the time
-        said = self.sentence(meant * math.sqrt(WORD)) + known
-        asked = said + self.style(words.style)  # (N, E)
-        e = F.silu(self.time(t) + asked)  # (N, E)
+        meant, asked = self._asked(words)  # (N, T, WORD), (N, E)
+        told = self.time(t) + asked
+        if self.augment is not None and words.augment is not None:
+            told = told + self.augment(words.augment)
+        e = F.silu(told)  # (N, E)
         sketch2, sketch3 = self.canvas(asked)  # (N, W2, S/4, S/4), (N, W3, S/8, S/8)
         # a sentence is the mean of its words' states: as large as such a mean, it can stand beside them
-        tokens = torch.cat([meant[:, None] * MEAN_WORD, words.tokens], dim=1)  # (N, 1 + L, WORD)
-        hidden = torch.cat([(words.sentence == 0).all(1, keepdim=True), ~words.mask], dim=1)
+        tokens = torch.cat([meant * MEAN_WORD, words.tokens], dim=1)  # (N, T + L, WORD)
+        hidden = torch.cat([(words.sentence == 0).all(2), ~words.mask], dim=1)
         one = self.before1(self.stem(F.pixel_unshuffle(x, 2)), e, tokens, hidden)  # (N, W1, S/2, S/2)
         h = self.down1(F.pixel_unshuffle(one, 2)) + self.place1 + sketch2
         two = self.before2(h, e, tokens, hidden)  # (N, W2, S/4, S/4)
@@ -301,4 +343,19 @@ class PromptedUNet(Network):
         h = self.after2(h, e, tokens, hidden)
         h = one + F.pixel_shuffle(self.up1(h), 2)
         h = self.after1(h, e, tokens, hidden)
-        return F.pixel_shuffle(self.out(F.silu(self.norm(h))), 2)
+        h = F.silu(self.norm(h))
+        answer = F.pixel_shuffle(self.out(h), 2)
+        return answer if self.detail is None else answer + self.detail(x, h, e)
+
+    def _asked(self, words: Words) -> tuple[Tensor, Tensor]:
+        """What each thing brings to mind (N, T, WORD), and the mean of what is asked for (N, E)."""
+        n, things, _ = words.sentence.shape
+        meant, known = words.sentence.flatten(0, 1), 0.0
+        if self.recall is not None:
+            meant, known = self.recall(meant, words.bag.flatten(0, 1))  # (N T, WORD), (N T, E)
+        # unit length to unit variance: else a sentence is a whisper beside the time
+        said = (self.sentence(meant * math.sqrt(WORD)) + known).reshape(n, things, -1)  # (N, T, E)
+        heard = (words.sentence != 0).any(2, keepdim=True)  # (N, T, 1)
+        heard[:, 0] = True  # a row without a condition asks for one thing, which is nothing
+        mean = (said * heard).sum(1) / heard.sum(1)
+        return meant.reshape(n, things, -1), mean + self.style(words.style)

@@ -58,3 +58,20 @@ def without_frame(text: str) -> str:
 
 def _joint(addition: str) -> str:
     return f" {addition}" if addition.startswith(("in ", "on ")) else f", {addition}"
+
+
+# A second thing behind the first one: "a cat and a dog", "a cat to the left of two dogs"
+_JOINTS = (
+    "and|on|on top of|above|over|under|below|beside|next to|near|behind|in front of|around|"
+    "(?:(?:to|on) the )?(?:left|right) of"
+)
+_SECOND = re.compile(f"(.+?) (?:{_JOINTS}) ((?:an?|the|two|three) .+)")
+
+
+def things(text: str) -> tuple[str, ...]:
+    """The one or two things that a prompt asks for: "a cat on a red car" -> "cat", "a red car".
+
+    Where it is one, the prompt as it is.
+    """
+    found = _SECOND.fullmatch(without_frame(text))
+    return (text,) if found is None else (found[1], found[2])

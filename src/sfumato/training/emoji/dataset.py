@@ -19,16 +19,17 @@ from sfumato.cache import cache_folder
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.files.store import read_folder, write_folder
 from sfumato.training.data import digest_of
-from sfumato.training.download import fetch
+from sfumato.training.download import Collection, fetch
 from sfumato.training.emoji.concepts import Concept, read_concepts
 from sfumato.training.emoji.icons import Icon, IconSet
 from sfumato.training.emoji.render import render
-from sfumato.training.emoji.sources import NAMES, STYLES
+from sfumato.training.emoji.sources import MORE_STYLES, NAMES, SILHOUETTE, SILHOUETTES, STYLES
 
 SIDE = 64
 SIDES = (16, 512)
 _LEAST_STYLES = 2  # a concept drawn in fewer is left out
-_FORMAT = 1  # to be raised when concepts are chosen or icons are drawn otherwise
+GROUP = "silhouettes"  # of the concepts that no emoji shows
+_FORMAT = 2  # to be raised when concepts are chosen or icons are drawn otherwise
 
 Progress = Callable[[int, int], None]  # hears (pictures drawn, pictures in all)
 
@@ -95,7 +96,7 @@ def load_emoji(
         return _read(folder)
     except SfumatoError:  # never drawn, or damaged
         pass
-    data = build(*_fetched(cache), side=side, on_progress=on_progress)
+    data = _drawn(cache, side, on_progress)
     _write(folder, data)
     return data
 
@@ -103,6 +104,8 @@ def load_emoji(
 def build(
     names: tuple[bytes, bytes],
     styles: Mapping[str, tuple[bytes, bytes]],
+    more: Mapping[str, bytes] | None = None,
+    silhouettes: tuple[bytes, str] | None = None,
     *,
     side: int = SIDE,
     on_progress: Progress | None = None,
@@ -111,42 +114,66 @@ def build(
 
     Args:
         names: emojibase's `data.json` and `messages.json`.
-        styles: of each style, Iconify's `icons.json` and `chars.json`.
+        styles: of each style by which concepts are chosen, Iconify's `icons.json` and `chars.json`.
+        more: of further styles, `icons.json`; of one concept they may have several icons.
+        silhouettes: `icons.json`, and which of it are taken: a line is "name = label" of a concept that is
+            there, or the "name" of one that is not.
         side, on_progress: as for `load_emoji`.
 
     Raises:
         SfumatoError: a file is not what it should be, an icon cannot be drawn, or no concept is left.
     """
     sets = {name: IconSet(*files) for name, files in styles.items()}
-    drawn: list[tuple[Concept, list[Icon | None]]] = []
+    concepts: list[Concept] = []
+    rows: list[tuple[int, int, Icon]] = []
     for concept in read_concepts(*names):
         icons = [icons.of(concept.hexcode, concept.label) for icons in sets.values()]
-        if sum(icon is not None for icon in icons) >= _LEAST_STYLES:
-            drawn.append((concept, icons))
-    rows = [
-        (row, style, icon)
-        for row, (_, icons) in enumerate(drawn)
-        for style, icon in enumerate(icons)
-        if icon is not None
-    ]
+        found = [(style, icon) for style, icon in enumerate(icons) if icon is not None]
+        if len(found) >= _LEAST_STYLES:
+            rows += [(len(concepts), style, icon) for style, icon in found]
+            concepts.append(concept)
     if not rows:
         raise SfumatoError(f"no concept is drawn in {_LEAST_STYLES} styles")
+    for style, further in enumerate(map(IconSet, (more or {}).values()), len(styles)):
+        for row, concept in enumerate(concepts):
+            rows += [(row, style, icon) for icon in further.spelling(concept.label)]
+    told = (*sets, *(more or {}))
+    if silhouettes is not None:
+        rows += _silhouettes(*silhouettes, concepts, len(told))
+        told = (*told, SILHOUETTE.name)
     pictures = torch.empty(len(rows), 3, side, side, dtype=torch.uint8)
     for i, (row, style, icon) in enumerate(rows):
         try:
             pictures[i] = render(icon, side)
         except SfumatoError as error:
-            where = f"{drawn[row][0].label!r} in style {list(sets)[style]!r}"
-            raise SfumatoError(f"{where}: {error}") from error
+            raise SfumatoError(f"{concepts[row].label!r} in style {told[style]!r}: {error}") from error
         if on_progress is not None:
             on_progress(i + 1, len(rows))
     return EmojiDataset(
         pictures=pictures,
         concept=torch.tensor([row for row, _, _ in rows]),
         style=torch.tensor([style for _, style, _ in rows]),
-        concepts=tuple(concept for concept, _ in drawn),
-        styles=tuple(sets),
+        concepts=tuple(concepts),
+        styles=told,
     )
+
+
+def _silhouettes(
+    icons: bytes, table: str, concepts: list[Concept], style: int
+) -> list[tuple[int, int, Icon]]:
+    """The icons that a table names, as rows; the concepts that are new are appended."""
+    drawn, found = IconSet(icons), []
+    row_of = {concept.label: row for row, concept in enumerate(concepts)}
+    for line in table.splitlines():
+        name, _, label = line.partition(" = ")
+        icon, said = drawn.by_name(name), label or name.replace("-", " ")
+        if icon is None:
+            raise SfumatoError(f"the silhouettes have no icon {name!r}")
+        if said not in row_of:
+            row_of[said] = len(concepts)
+            concepts.append(Concept(label=said, keywords=(), group=GROUP, subgroup=GROUP, hexcode=""))
+        found.append((row_of[said], style, icon))
+    return found
 
 
 def concepts_to_json(concepts: Sequence[Concept]) -> list[dict[str, Any]]:
@@ -159,22 +186,32 @@ def concepts_from_json(table: Sequence[Mapping[str, Any]]) -> tuple[Concept, ...
     return tuple(Concept(**{**row, "keywords": tuple(row["keywords"])}) for row in table)
 
 
-def _fetched(cache: Path | None) -> tuple[tuple[bytes, bytes], dict[str, tuple[bytes, bytes]]]:
-    names = fetch(NAMES, tuple(NAMES.files), cache)
-    styles = {
-        style.name: (
-            fetch(style.icons, ("icons.json",), cache)["icons.json"],
-            fetch(style.chars, ("chars.json",), cache)["chars.json"],
-        )
-        for style in STYLES
-    }
-    return (names["data.json"], names["messages.json"]), styles
+def _drawn(cache: Path | None, side: int, on_progress: Progress | None) -> EmojiDataset:
+    """The data set from its sources, which are fetched where the cache lacks them."""
+
+    def read(collection: Collection, name: str) -> bytes:
+        return fetch(collection, (name,), cache)[name]
+
+    return build(
+        (read(NAMES, "data.json"), read(NAMES, "messages.json")),
+        {
+            style.name: (read(style.icons, "icons.json"), read(style.chars, "chars.json"))
+            for style in STYLES
+            if style.chars is not None
+        },
+        {style.name: read(style.icons, "icons.json") for style in MORE_STYLES},
+        (read(SILHOUETTE.icons, "icons.json"), SILHOUETTES),
+        side=side,
+        on_progress=on_progress,
+    )
 
 
 def _recipe() -> str:
     """A hash of all that the pictures are made of but their side."""
-    files = [style.icons.files for style in STYLES] + [style.chars.files for style in STYLES] + [NAMES.files]
-    parts = [content.sha256 for group in files for content in group.values()]
+    styles = (*STYLES, *MORE_STYLES, SILHOUETTE)
+    files = [collection.files for style in styles for collection in (style.icons, style.chars) if collection]
+    parts = [content.sha256 for group in [*files, NAMES.files] for content in group.values()]
+    parts.append(SILHOUETTES)
     return hashlib.sha256("/".join([str(_FORMAT), *parts]).encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sfumato.errors import SfumatoError
@@ -38,13 +39,14 @@ class IconSet:
 
     Args:
         icons: the content of `icons.json`.
-        chars: the content of `chars.json`: code points ("1f436", "2764-fe0f") to names.
+        chars: the content of `chars.json`: code points ("1f436", "2764-fe0f") to names; none of a style
+            whose icons are found by what their names spell.
 
     Raises:
         SfumatoError: the content is not Iconify's.
     """
 
-    def __init__(self, icons: bytes, chars: bytes) -> None:
+    def __init__(self, icons: bytes, chars: bytes = b"{}") -> None:
         try:
             content, names = json.loads(icons), json.loads(chars)
             self._icons: Mapping[str, Mapping[str, Any]] = content["icons"]
@@ -65,6 +67,20 @@ class IconSet:
         name = self._names.get(plain(hexcode), "-".join(re.findall("[a-z0-9]+", label.lower())))
         return self.by_name(name)
 
+    def spelling(self, label: str) -> tuple[Icon, ...]:
+        """All icons whose names spell a label: "fox", "fox-face", "fox-2"; in the order of their names."""
+        found = (self.by_name(name) for name in self._spelt.get(spelt(label), ()))
+        return tuple(icon for icon in found if icon is not None)
+
+    @cached_property
+    def _spelt(self) -> dict[str, tuple[str, ...]]:
+        names: dict[str, list[str]] = {}
+        for name in sorted({*self._icons, *self._aliases}):
+            plainest = re.sub(r"-\d+$", "", name)
+            for told in {plainest, plainest.removesuffix("-face")}:
+                names.setdefault(spelt(told), []).append(name)
+        return {key: tuple(value) for key, value in names.items()}
+
     def by_name(self, name: str) -> Icon | None:
         """The icon of that name, through aliases; None when there is none."""
         moves: list[Mapping[str, Any]] = []
@@ -78,6 +94,11 @@ class IconSet:
         for move in reversed(moves):
             icon = _moved(icon, move)
         return icon
+
+
+def spelt(label: str) -> str:
+    """The letters and digits of a label or name, by which they agree."""
+    return "".join(re.findall("[a-z0-9]+", label.lower()))
 
 
 def plain(hexcode: str) -> str:

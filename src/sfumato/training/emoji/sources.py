@@ -5,6 +5,7 @@ OpenMoji is never among them: its licence asks of pictures made from it to be sh
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sfumato.training.download import Collection, ExpectedFile
 from sfumato.training.packages import npm_package
@@ -12,11 +13,14 @@ from sfumato.training.packages import npm_package
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """One way of drawing, and the collections that hold its `icons.json` and its `chars.json`."""
+    """One way of drawing, and the collections that hold its `icons.json` and its `chars.json`.
+
+    chars: None where icons are found by what their names spell
+    """
 
     name: str
     icons: Collection
-    chars: Collection
+    chars: Collection | None
 
 
 def _package(name: str, version: str, files: Mapping[str, ExpectedFile], folder: str = "") -> Collection:
@@ -77,3 +81,53 @@ STYLES = (
         name="3d", icons=_FLUENT, chars=_FLAT
     ),  #            MIT; names its icons as the flat ones are named
 )
+
+# Of these the concepts are not chosen: they are drawn once more, where a name spells a concept's label
+MORE_STYLES = tuple(
+    Style(name=name, icons=_icons(package, version, icons), chars=None)
+    for name, package, version, icons in (
+        (
+            "blob",  #                                              Apache-2.0
+            "noto-v1",
+            "1.2.5",
+            (8273516, "ce70d8aa90345cf389875c3571ecd245bd943401822a0c5a0f62336bf8487333"),
+        ),
+        (
+            "firefox",  #                                           Apache-2.0
+            "fxemoji",
+            "1.2.2",
+            (2782919, "d8ef67b94a32d0abcd314d1c35db56178eaa8fa8ad71130e312f3460e307c2bf"),
+        ),
+        (
+            "emojione",  #                                          CC BY 4.0
+            "emojione",
+            "1.2.3",
+            (2976514, "e9a865faed523a7c3535b5319ae533d09fac1a62b4e96920eb178bb60e707e80"),
+        ),
+        (
+            "streamline",  #                                        CC BY 4.0
+            "streamline-emojis",
+            "1.2.4",
+            (2585337, "d3cb7afee48544af5657a92951cff18ffef7b150a13b3df1bb54b8c0757bfad6"),
+        ),
+        (
+            "line",  #                                              MIT
+            "fluent-emoji-high-contrast",
+            "1.2.6",
+            (2765031, "c522fb74fef65ccef67b38dfdbf0f3dcd4353339e4b8faec4aa45faf83ed4739"),
+        ),
+    )
+)
+
+# Things that no emoji shows, and a few that one does: silhouettes.txt says which are taken and how they are
+# called
+SILHOUETTE = Style(
+    name="silhouette",  #                                           CC BY 3.0
+    icons=_icons(
+        "game-icons",
+        "1.2.4",
+        (6463192, "b948029964d549d0ae3b17afead9c9d6f019ddcbdc34f52cb915dc460575c4cd"),
+    ),
+    chars=None,
+)
+SILHOUETTES = (Path(__file__).parent / "silhouettes.txt").read_text(encoding="utf-8")

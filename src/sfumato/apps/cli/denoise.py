@@ -14,6 +14,7 @@ from sfumato.apps.cli.inputs import fitting
 from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, model_option
 from sfumato.apps.cli.outputs import check_outputs
 from sfumato.apps.cli.progress import progress_bar
+from sfumato.apps.cli.tables import print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +53,7 @@ def denoise(
     outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
     from sfumato.pictures.given import picture_of
-    from sfumato.study import denoise
+    from sfumato.study import denoise, psnr
 
     clean = picture_of(fitting(picture, loaded), size=loaded.shape[1:], channels=loaded.shape[0])
     outputs.refuse_inputs([str(picture)])
@@ -72,7 +73,8 @@ def denoise(
         **settings,
     }
     typer.echo(write_sheet(found, outputs.picture, enlarge, {"denoise": facts, "version": 1}))
-    print_psnr(found, clean)
+    rows = [(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one))) for one in found]
+    print_table(("t", *COLUMNS), *rows, title="PSNR in dB")
 
 
 def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict[str, Any]) -> Path:
@@ -89,16 +91,3 @@ def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict
 def columns_of(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The columns of a row, each (1, C, H, W)."""
     return one.noised, one.blurred, one.one_step, one.iterative
-
-
-def print_psnr(found: list[Denoising], clean: Tensor) -> None:
-    """Print the PSNR of each column against the clean picture in dB; higher is nearer."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from sfumato.study import psnr
-
-    table = Table("t", *COLUMNS, title="PSNR in dB")
-    for one in found:
-        table.add_row(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one)))
-    Console().print(table)

@@ -11,6 +11,7 @@ from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.make_pictures import solver_options
 from sfumato.apps.cli.options import Machine, SamplerOptions
 from sfumato.apps.cli.progress import progress_bar
+from sfumato.apps.cli.tables import print_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,11 +83,11 @@ def print_digits(name: str, report: DigitReport) -> None:
     """A table of the model and of real digits."""
     real = report.yardstick
     accuracy = "-" if report.accuracy is None else f"{report.accuracy:.2%}"
-    _print(
-        f"{report.count} digits; FID on the features of sfumato's digit classifier",
+    print_table(
         ("", "accuracy", "FID", "s / 100"),
         (name, accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}"),
         ("real test digits", f"{real.accuracy:.2%}", f"{real.fid:.2f}", "-"),
+        title=f"{report.count} digits; FID on the features of sfumato's digit classifier",
     )
 
 
@@ -106,22 +107,9 @@ def print_emoji(name: str, report: EmojiReport) -> None:
         ("nearest is the prompt's", f"{report.own_nearest:.1%}", "-"),
         ("s each", f"{report.seconds_per_picture:.2f}", "-"),
     )
-    _print(
+    title = (
         f"{labels.count} labels and {wordings.count} words that no caption contains, "
         f"{synonyms.count if synonyms else 0} of them synonyms; FID and cosine distance to the nearest "
-        "training picture (median) on the features of sfumato's emoji classifier",
-        *zip(*columns, strict=True),
+        "training picture (median) on the features of sfumato's emoji classifier"
     )
-
-
-def _print(title: str, *rows: tuple[str, ...]) -> None:
-    """A table: its column heads, then its rows."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    heads, *lines = rows
-    table = Table(*heads, title=title)
-    for name, *figures in lines:
-        table.add_row(Text(name), *figures)
-    Console().print(table)
+    print_table(*zip(*columns, strict=True), title=title)

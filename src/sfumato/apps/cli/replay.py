@@ -70,7 +70,7 @@ def run(
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
     loaded = load_for(chosen, replacements, options)
-    inputs = find_inputs(chosen, channels_of(loaded), beside=recipe.parent, folder=replacements.inputs)
+    inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
     outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
     run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
 
@@ -110,7 +110,7 @@ def replay(
                 raise UsageError(f"--out {out} is an input of the picture: choose another --out")
     model, parts = load_for(recipes[0], replacements, machine), []
     for one in recipes:
-        inputs = find_inputs(one, channels_of(model), beside=picture.parent, folder=replacements.inputs)
+        inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
         parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
     _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
 
@@ -134,11 +134,6 @@ def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> St
         if stage.weights is not None and loaded.sha256 != stage.weights:
             note(f"the weights of {loaded.name} are not those of the recipe: the picture will differ")
     return model
-
-
-def channels_of(model: Stages) -> int:
-    """The channels of a model's input pictures."""
-    return model.stages[0].shape[0]
 
 
 def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:

@@ -27,19 +27,12 @@ from sfumato import __version__
 from sfumato.apps.report.chapters import REPORT, Chapter, Contents
 from sfumato.apps.report.page import Gap, Section
 from sfumato.apps.report.render import About, render
-from sfumato.apps.report.workspace import (
-    OnProgress,
-    Subject,
-    Workspace,
-    ignore_progress,
-    write_inputs,
-)
+from sfumato.apps.report.workspace import OnProgress, Subject, Workspace, write_inputs
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import one_line, publish
 
 if TYPE_CHECKING:
     from sfumato.apps.report.trainings import Trainings
-    from sfumato.recipe import InputFile
 
 FORMAT = 2  # of a section; a section of another format is made again
 
@@ -101,8 +94,16 @@ class Report:
         for chapter in chapters:
             there = chapter.id in made
             if not there:
-                on_progress = on_start(chapter) if on_start else ignore_progress
-                made[chapter.id] = self._made(chapter, self._workspace(chapter, files, on_progress))
+                work = Workspace(
+                    section=chapter.id,
+                    subject=self._subject(chapter),
+                    folder=self._pictures,
+                    quick=self.quick,
+                    trainings=self.trainings,
+                    on_progress=on_start(chapter) if on_start else lambda done, total: None,  # noqa: ARG005
+                    files=files,
+                )
+                made[chapter.id] = self._made(chapter, work)
                 publish(_file(folder, chapter), made[chapter.id].model_dump_json(indent=1).encode())
                 self._write_page(made)
             if on_section is not None:
@@ -117,16 +118,8 @@ class Report:
     def _first(self) -> Subject:
         return next(iter(self.subjects.values()))
 
-    def _workspace(self, chapter: Chapter, files: dict[str, InputFile], on_progress: OnProgress) -> Workspace:
-        return Workspace(
-            section=chapter.id,
-            subject=self._first if chapter.subject is None else self.subjects[chapter.subject],
-            folder=self._pictures,
-            quick=self.quick,
-            trainings=self.trainings,
-            on_progress=on_progress,
-            files=files,
-        )
+    def _subject(self, chapter: Chapter) -> Subject:
+        return self._first if chapter.subject is None else self.subjects[chapter.subject]
 
     def _made(self, chapter: Chapter, work: Workspace) -> Section:
         """The section; it says itself whatever goes wrong in it."""
@@ -160,7 +153,7 @@ class Report:
 
     def _key(self, chapter: Chapter) -> str:
         """The hash of what a section depends on."""
-        subject = self._first if chapter.subject is None else self.subjects[chapter.subject]
+        subject = self._subject(chapter)
         model = subject.model
         depends = {
             "format": FORMAT,

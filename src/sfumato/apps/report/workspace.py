@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 OnProgress = Callable[[float, float], None]  # how much of how much is done
 
 
-def ignore_progress(done: float, total: float) -> None:
-    """Progress that is not shown."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model and the tour that it is shown by. tour_folder: where the tour's own files lie."""
@@ -59,7 +55,7 @@ class Workspace:
     folder: Path
     quick: bool
     trainings: Trainings | None
-    on_progress: OnProgress = ignore_progress
+    on_progress: OnProgress
     files: dict[str, InputFile] = field(default_factory=dict)  # what recipes say of inputs, by sha256
 
     @property
@@ -92,10 +88,6 @@ class Workspace:
         return self.tour.best_of
 
     # -- inputs as snippets
-
-    def model_snippet(self) -> Snippet:
-        """The model, in the variable `model`."""
-        return model_snippet(self.model)
 
     def input_picture(self, given: TourPicture) -> Snippet:
         """A picture of the tour, in the variable `picture`."""

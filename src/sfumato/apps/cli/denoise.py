@@ -52,6 +52,9 @@ def denoise(
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
     outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
+    import torch
+
+    from sfumato.pictures import labelled_grid, save_picture
     from sfumato.pictures.given import picture_of
     from sfumato.study import denoise, psnr
 
@@ -72,20 +75,11 @@ def denoise(
         "at": list(levels),
         **settings,
     }
-    typer.echo(write_sheet(found, outputs.picture, enlarge, {"denoise": facts, "version": 1}))
+    drawn = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
+    sheet = labelled_grid(drawn, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
+    typer.echo(save_picture(sheet, outputs.picture, metadata={"denoise": facts, "version": 1}))
     rows = [(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one))) for one in found]
     print_table(("t", *COLUMNS), *rows, title="PSNR in dB")
-
-
-def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict[str, Any]) -> Path:
-    """Write a sheet with a row for each level."""
-    import torch
-
-    from sfumato.pictures import labelled_grid, save_picture
-
-    rows = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
-    sheet = labelled_grid(rows, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
-    return save_picture(sheet, path, metadata=metadata)
 
 
 def columns_of(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ import typer
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.outputs import OutputFiles, check_outputs
-from sfumato.apps.cli.pick import Picker, selection_of
+from sfumato.apps.cli.pick import Picker, pictures_to_pick_from
 from sfumato.apps.cli.progress import note, progress_bar
 from sfumato.errors import UsageError
 
@@ -48,7 +48,7 @@ def make(
     build: gives what is sampled, once the model is loaded. low_t: how far `upscale` noises its picture; None
     is the model's default. files: where `build` reads its tensors from.
     """
-    choice = None if picking is None else selection_of(picking, options)
+    among = None if picking is None else pictures_to_pick_from(picking, options)
     outputs = check_outputs(command, options, options.recipe_out)
     pairs = solver_options(options.solver_option)
     model = load_sampled(options)
@@ -60,7 +60,7 @@ def make(
         model,
         what,
         seed=options.seed,
-        count=options.count if choice is None else choice.among,
+        count=options.count if among is None else among,
         steps=options.steps,
         solver=options.solver,
         options=pairs,
@@ -72,10 +72,10 @@ def make(
         files=files,
     )
     outputs.refuse_inputs([file.file for file in recipe.inputs.values()], recipe.seeds)
-    if choice is None:
+    if among is None:
         run_recipe(recipe, model, inputs, outputs=outputs, max_rows=options.max_rows)
     else:
-        picker = choice.picker(first, what)
+        picker = Picker(first, what, keep=options.count)
         run_and_pick(recipe, model, inputs, picker, outputs=outputs, max_rows=options.max_rows)
 
 

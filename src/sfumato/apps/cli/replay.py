@@ -101,13 +101,9 @@ def replay(
         note("a recipe holds no pixels: there is nothing to compare")
         return
     metadata = _metadata(picture, recipe)
-    if out is not None:
-        _check_out(out, picture)
     recipes = _recipes(metadata)
     if out is not None:
-        for file in (file for recipe in recipes for file in recipe.inputs.values()):
-            if out.resolve() in {Path(file.file).resolve(), (picture.parent / file.file).resolve()}:
-                raise UsageError(f"--out {out} is an input of the picture: choose another --out")
+        _check_out(out, picture, recipes)
     model, parts = load_for(recipes[0], replacements, machine), []
     for one in recipes:
         inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
@@ -152,13 +148,16 @@ def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
     raise UsageError(f"{picture} carries no recipe: give it with --recipe FILE")
 
 
-def _check_out(out: Path, picture: Path) -> None:
+def _check_out(out: Path, picture: Path, recipes: list[Recipe]) -> None:
     from sfumato.pictures import check_destination
 
     if out.suffix.lower() != picture.suffix.lower():
         raise UsageError(f"--out {out} needs the extension of the picture, {picture.suffix}")
     if check_destination(out).resolve() == picture.resolve():
         raise UsageError(f"--out {out} is the picture itself: choose another --out")
+    for file in (file.file for recipe in recipes for file in recipe.inputs.values()):
+        if out.resolve() in {Path(file).resolve(), (picture.parent / file).resolve()}:
+            raise UsageError(f"--out {out} is an input of the picture: choose another --out")
 
 
 def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:

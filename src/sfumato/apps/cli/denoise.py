@@ -67,14 +67,8 @@ def denoise(
         for index, t in enumerate(levels):
             found += denoise(loaded, clean, prompt, at=[t], **settings)
             bar.show(index + 1, len(levels))
-    facts = {
-        "model": loaded.name,
-        "weights": loaded.sha256,
-        "picture": str(picture),
-        "prompt": prompt,
-        "at": list(levels),
-        **settings,
-    }
+    facts: dict[str, Any] = {"model": loaded.name, "weights": loaded.sha256}
+    facts |= {"picture": str(picture), "prompt": prompt, "at": list(levels), **settings}
     drawn = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
     sheet = labelled_grid(drawn, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
     typer.echo(save_picture(sheet, outputs.picture, metadata={"denoise": facts, "version": 1}))

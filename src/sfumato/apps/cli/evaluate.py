@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.make_pictures import solver_options
+from sfumato.apps.cli.make_pictures import sampler_settings
 from sfumato.apps.cli.options import Machine, SamplerOptions
 from sfumato.apps.cli.progress import progress_bar
 from sfumato.apps.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sfumato.evaluation.digits import DigitReport
     from sfumato.evaluation.emoji import EmojiReport
-
-DrawFunction = TypeVar("DrawFunction")
 
 DIGITS, EMOJI = 1000, 300  # pictures of an evaluation by default
 EXAMPLES = {"evaluate": "sfumato evaluate --model digits --count 1000"}
@@ -48,33 +44,21 @@ def evaluate(
     and with real pictures, not with figures on other features. The prompts of emoji are labels, and words
     that no training caption contains. The distance to the nearest training picture shows what is copied.
     """
-    options = solver_options(sampler.solver_option)
+    settings = sampler_settings(sampler)
     model = load_on(sampler.model, machine)
     from sfumato.evaluation import digits, emoji
     from sfumato.sampling import MAX_ROWS
 
-    def drawing(sampled: Callable[..., DrawFunction]) -> DrawFunction:
-        return sampled(
-            model,
-            steps=sampler.steps,
-            solver=sampler.solver,
-            options=options,
-            spacing=sampler.spacing,
-            guidance=sampler.guidance,
-            max_rows=machine.max_rows or MAX_ROWS,
-            on_progress=bar.show,
-        )
-
     with progress_bar("evaluate") as bar:
+        settings |= {"max_rows": machine.max_rows or MAX_ROWS, "on_progress": bar.show}
         if model.shape[0] == 3:
-            found = emoji.evaluate(drawing(emoji.draw_function), count=count or EMOJI, seed=seed)
+            draw = emoji.draw_function(model, **settings)
+            found = emoji.evaluate(draw, count=count or EMOJI, seed=seed)
             bar.hide()
             print_emoji(model.name, found)
         else:
-            conditional = bool(model.class_names)
-            report = digits.evaluate(
-                drawing(digits.draw_function), count=count or DIGITS, seed=seed, conditional=conditional
-            )
+            draw_digits, classes = digits.draw_function(model, **settings), bool(model.class_names)
+            report = digits.evaluate(draw_digits, count=count or DIGITS, seed=seed, conditional=classes)
             bar.hide()
             print_digits(model.name, report)
 

@@ -77,9 +77,8 @@ class Report:
             UsageError: the tour's pictures cannot be read; nothing was begun.
             SfumatoError: the folder cannot be written.
         """
-        folder = self.out / "sections"
         try:
-            for path in (self._pictures, folder):
+            for path in (self._pictures, self.out / "sections"):
                 path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SfumatoError(f"cannot write into {self.out}: {error.strerror or error}") from error
@@ -89,7 +88,7 @@ class Report:
             for sha256, file in write_inputs(subject, self._pictures).items()
         }
         chapters = self.contents.chapters if chapters is None else chapters
-        made = {c.id: kept for c in self.contents.chapters if (kept := self._kept(c, folder))}
+        made = {c.id: kept for c in self.contents.chapters if (kept := self._kept(c))}
         self._write_page(made)
         for chapter in chapters:
             there = chapter.id in made
@@ -104,7 +103,7 @@ class Report:
                     files=files,
                 )
                 made[chapter.id] = self._made(chapter, work)
-                publish(_file(folder, chapter), made[chapter.id].model_dump_json(indent=1).encode())
+                publish(self._file(chapter), made[chapter.id].model_dump_json(indent=1).encode())
                 self._write_page(made)
             if on_section is not None:
                 on_section(MadeSection(chapter=chapter, section=made[chapter.id], kept=there))
@@ -113,6 +112,9 @@ class Report:
     @property
     def _pictures(self) -> Path:
         return self.out / "pictures"
+
+    def _file(self, chapter: Chapter) -> Path:
+        return self.out / "sections" / f"{chapter.id}.json"
 
     @property
     def _first(self) -> Subject:
@@ -143,10 +145,10 @@ class Report:
             blocks=tuple(blocks),
         )
 
-    def _kept(self, chapter: Chapter, folder: Path) -> Section | None:
+    def _kept(self, chapter: Chapter) -> Section | None:
         """The section of an earlier run, if it is whole and still true."""
         try:
-            section = Section.model_validate_json(_file(folder, chapter).read_bytes())
+            section = Section.model_validate_json(self._file(chapter).read_bytes())
         except (OSError, ValidationError):
             return None
         return section if section.key == self._key(chapter) and section.status == "done" else None
@@ -193,10 +195,6 @@ def chosen(ids: Sequence[str]) -> tuple[Chapter, ...]:
         if name not in known:
             raise UsageError(f"--section {name}: there is no such section; there are {', '.join(known)}")
     return tuple(chapter for chapter in REPORT.chapters if not ids or chapter.id in ids)
-
-
-def _file(folder: Path, chapter: Chapter) -> Path:
-    return folder / f"{chapter.id}.json"
 
 
 def _sha256(path: Path) -> str:

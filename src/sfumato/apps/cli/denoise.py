@@ -58,7 +58,7 @@ def denoise(
     from sfumato.study import denoise, psnr
 
     channels, height, width = loaded.shape
-    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=1 if channels == 1 else 3)
+    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=channels)
     outputs.refuse_inputs([str(picture)])
     settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
     levels = at or LEVELS

@@ -68,4 +68,4 @@ def _read(path: Path, file: InputFile, size: tuple[int, int] | None, channels: i
     if file.kind == "mask" and size is not None:
         mask = read_mask(path, convention=file.convention, size=picture_size(path), resize=size)
         return HashedTensor(mask)
-    return HashedTensor(read_picture(path, size=size, channels=1 if channels == 1 else 3))
+    return HashedTensor(read_picture(path, size=size, channels=channels))

@@ -21,7 +21,6 @@ from sfumato.core.hashed import HashedTensor
 from sfumato.errors import UsageError
 from sfumato.evaluation.readers import reader_of
 from sfumato.pictures import picture_size, read_mask, read_picture, save_picture
-from sfumato.pictures.given import mask_of, picture_of
 from sfumato.recipe import InputFile
 
 if TYPE_CHECKING:
@@ -129,12 +128,13 @@ def write_inputs(subject: Subject, folder: Path) -> dict[str, InputFile]:
     files = {}
     for given in tour.pictures():
         name = png_name(given.picture)
-        x = picture_of(beside / given.picture, size=size, channels=channels)
+        x = read_picture(beside / given.picture, size=size, channels=channels)
         save_picture(x, folder / name)
         files[HashedTensor(x).sha256] = InputFile(file=name)
     for masked in tour.inpaint:
         name = png_name(masked.mask)
-        region = Mask(mask_of(beside / masked.mask, of=beside / masked.picture, resize=size))
+        own = picture_size(beside / masked.picture)
+        region = Mask(read_mask(beside / masked.mask, size=own, resize=size))
         save_picture(region.tensor[0] * 2 - 1, folder / name)
         files[region.sha256] = InputFile(file=name, kind="mask")
     return files

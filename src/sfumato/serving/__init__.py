@@ -6,7 +6,7 @@ ends once: done, failed or cancelled.
 """
 
 from sfumato.serving.jobs import Ended, Event, Job, Made, Part, State, Stepped
-from sfumato.serving.limits import Limits, LoadingError, QueueFullError, StoppingError
+from sfumato.serving.queue import Limits, LoadingError, QueueFullError, StoppingError
 from sfumato.serving.worker import Turn, Worker
 
 __all__ = [

@@ -31,8 +31,7 @@ from sfumato.recipe import Recipe
 from sfumato.runs import read_run
 from sfumato.sampling import make_run, sampler_of
 from sfumato.serving.jobs import Ended, Job, Listener, Made, Part, State, Stepped
-from sfumato.serving.limits import Limits, LoadingError, StoppingError
-from sfumato.serving.queue import Picture, Queue
+from sfumato.serving.queue import Limits, LoadingError, Picture, Queue, StoppingError
 
 IDLE_SECONDS = 1.0  # how often an idle worker looks whether it is to stop
 CHECKED_PER_TURN = 8  # new jobs whose recipes are checked between two steps
@@ -67,6 +66,7 @@ class Worker:
         if not load:
             raise UsageError("a worker needs at least one model")
         self.limits = limits or Limits()
+        self.names = tuple(load)  # what recipes may call the models; the first is the default
         self.models: Mapping[str, Model] = {}  # those that are loaded; replaced, never changed
         self.error: Exception | None = None  # why the models could not be loaded, or what stopped the worker
         self._load = dict(load)
@@ -78,11 +78,6 @@ class Worker:
         self._last_sign = time.monotonic()  # of life
 
     # ------------------------------------------------------------------------------ from any thread
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What recipes may call the models; the first is the default."""
-        return tuple(self._load)
 
     def start(self) -> Worker:
         """Begin to load and to work; returns at once."""
@@ -188,22 +183,18 @@ class Worker:
         for name, load in self._load.items():
             model = load()
             self._last_sign = time.monotonic()
-            self._running[name] = Running(Engine(model, max_rows=self.limits.max_rows))
-            self._measure(name, model)
+            engine = Engine(model, max_rows=self.limits.max_rows)
+            self._measure(name, model, engine)
+            self._running[name] = Running(engine)
             self.models = {**self.models, name: model}
 
-    def _measure(self, name: str, model: Model) -> None:
+    def _measure(self, name: str, model: Model, engine: Engine) -> None:
         """Make two pictures of two steps: the first pays what only the first costs, the second is timed."""
         run = make_run(model, unconditional(), seed=0, steps=2, guidance=1)
-        running = self._running[name]
-        running.join(name, sampler_of(run))
-        while not running.turn([name]):
-            pass
-        running.join(name, sampler_of(run))
-        outcomes: Mapping[object, Outcome] = {}
-        while not outcomes:
-            outcomes, _ = self._timed(name, [name])
-        outcomes[name].result()
+        engine.run(sampler_of(run))
+        rows, start = engine.count.rows, time.perf_counter()
+        engine.run(sampler_of(run))
+        self._queue.note_time(name, engine.count.rows - rows, time.perf_counter() - start)
 
     def _take_turn(self) -> None:
         """End cancelled jobs, check new ones, admit what fits; then make a step of all that is in flight."""

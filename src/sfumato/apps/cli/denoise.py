@@ -14,6 +14,7 @@ from sfumato.apps.cli.inputs import fitting
 from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, model_option
 from sfumato.apps.cli.outputs import check_outputs
 from sfumato.apps.cli.progress import progress_bar
+from sfumato.apps.cli.tables import print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,11 +52,13 @@ def denoise(
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
     outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
-    from sfumato.pictures import read_picture
-    from sfumato.study import denoise
+    import torch
+
+    from sfumato.pictures import labelled_grid, read_picture, save_picture
+    from sfumato.study import denoise, psnr
 
     channels, height, width = loaded.shape
-    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=1 if channels == 1 else 3)
+    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=channels)
     outputs.refuse_inputs([str(picture)])
     settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
     levels = at or LEVELS
@@ -64,42 +67,15 @@ def denoise(
         for index, t in enumerate(levels):
             found += denoise(loaded, clean, prompt, at=[t], **settings)
             bar.show(index + 1, len(levels))
-    facts = {
-        "model": loaded.name,
-        "weights": loaded.sha256,
-        "picture": str(picture),
-        "prompt": prompt,
-        "at": list(levels),
-        **settings,
-    }
-    typer.echo(write_sheet(found, outputs.picture, enlarge, {"denoise": facts, "version": 1}))
-    print_psnr(found, clean)
-
-
-def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict[str, Any]) -> Path:
-    """Write a sheet with a row for each level."""
-    import torch
-
-    from sfumato.pictures import labelled_grid, save_picture
-
-    rows = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
-    sheet = labelled_grid(rows, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
-    return save_picture(sheet, path, metadata=metadata)
+    facts: dict[str, Any] = {"model": loaded.name, "weights": loaded.sha256}
+    facts |= {"picture": str(picture), "prompt": prompt, "at": list(levels), **settings}
+    drawn = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
+    sheet = labelled_grid(drawn, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
+    typer.echo(save_picture(sheet, outputs.picture, metadata={"denoise": facts, "version": 1}))
+    rows = [(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one))) for one in found]
+    print_table(("t", *COLUMNS), *rows, title="PSNR in dB")
 
 
 def columns_of(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The columns of a row, each (1, C, H, W)."""
     return one.noised, one.blurred, one.one_step, one.iterative
-
-
-def print_psnr(found: list[Denoising], clean: Tensor) -> None:
-    """Print the PSNR of each column against the clean picture in dB; higher is nearer."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from sfumato.study import psnr
-
-    table = Table("t", *COLUMNS, title="PSNR in dB")
-    for one in found:
-        table.add_row(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one)))
-    Console().print(table)

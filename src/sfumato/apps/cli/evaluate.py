@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
 from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.make_pictures import solver_options
+from sfumato.apps.cli.make_pictures import sampler_settings
 from sfumato.apps.cli.options import Machine, SamplerOptions
 from sfumato.apps.cli.progress import progress_bar
+from sfumato.apps.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sfumato.evaluation.digits import DigitReport
     from sfumato.evaluation.emoji import EmojiReport
-
-DrawFunction = TypeVar("DrawFunction")
 
 DIGITS, EMOJI = 1000, 300  # pictures of an evaluation by default
 EXAMPLES = {"evaluate": "sfumato evaluate --model digits --count 1000"}
@@ -47,33 +44,21 @@ def evaluate(
     and with real pictures, not with figures on other features. The prompts of emoji are labels, and words
     that no training caption contains. The distance to the nearest training picture shows what is copied.
     """
-    options = solver_options(sampler.solver_option)
+    settings = sampler_settings(sampler)
     model = load_on(sampler.model, machine)
     from sfumato.evaluation import digits, emoji
     from sfumato.sampling import MAX_ROWS
 
-    def drawing(sampled: Callable[..., DrawFunction]) -> DrawFunction:
-        return sampled(
-            model,
-            steps=sampler.steps,
-            solver=sampler.solver,
-            options=options,
-            spacing=sampler.spacing,
-            guidance=sampler.guidance,
-            max_rows=machine.max_rows or MAX_ROWS,
-            on_progress=bar.show,
-        )
-
     with progress_bar("evaluate") as bar:
+        settings |= {"max_rows": machine.max_rows or MAX_ROWS, "on_progress": bar.show}
         if model.shape[0] == 3:
-            found = emoji.evaluate(drawing(emoji.draw_function), count=count or EMOJI, seed=seed)
+            draw = emoji.draw_function(model, **settings)
+            found = emoji.evaluate(draw, count=count or EMOJI, seed=seed)
             bar.hide()
             print_emoji(model.name, found)
         else:
-            conditional = bool(model.class_names)
-            report = digits.evaluate(
-                drawing(digits.draw_function), count=count or DIGITS, seed=seed, conditional=conditional
-            )
+            draw_digits, classes = digits.draw_function(model, **settings), bool(model.class_names)
+            report = digits.evaluate(draw_digits, count=count or DIGITS, seed=seed, conditional=classes)
             bar.hide()
             print_digits(model.name, report)
 
@@ -82,11 +67,11 @@ def print_digits(name: str, report: DigitReport) -> None:
     """A table of the model and of real digits."""
     real = report.yardstick
     accuracy = "-" if report.accuracy is None else f"{report.accuracy:.2%}"
-    _print(
-        f"{report.count} digits; FID on the features of sfumato's digit classifier",
+    print_table(
         ("", "accuracy", "FID", "s / 100"),
         (name, accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.2f}"),
         ("real test digits", f"{real.accuracy:.2%}", f"{real.fid:.2f}", "-"),
+        title=f"{report.count} digits; FID on the features of sfumato's digit classifier",
     )
 
 
@@ -106,22 +91,9 @@ def print_emoji(name: str, report: EmojiReport) -> None:
         ("nearest is the prompt's", f"{report.own_nearest:.1%}", "-"),
         ("s each", f"{report.seconds_per_picture:.2f}", "-"),
     )
-    _print(
+    title = (
         f"{labels.count} labels and {wordings.count} words that no caption contains, "
         f"{synonyms.count if synonyms else 0} of them synonyms; FID and cosine distance to the nearest "
-        "training picture (median) on the features of sfumato's emoji classifier",
-        *zip(*columns, strict=True),
+        "training picture (median) on the features of sfumato's emoji classifier"
     )
-
-
-def _print(title: str, *rows: tuple[str, ...]) -> None:
-    """A table: its column heads, then its rows."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    heads, *lines = rows
-    table = Table(*heads, title=title)
-    for name, *figures in lines:
-        table.add_row(Text(name), *figures)
-    Console().print(table)
+    print_table(*zip(*columns, strict=True), title=title)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.core.hashed import HashedTensor
+    from sfumato.models.cascade import Stages
     from sfumato.models.model import Model
     from sfumato.recipe import InputFile, Recipe
 
@@ -30,7 +31,7 @@ def fitting(path: Path, model: Model) -> Path:
     return path
 
 
-def find_inputs(recipe: Recipe, channels: int, *, beside: Path, folder: Path | None) -> dict[str, Tensor]:
+def find_inputs(recipe: Recipe, model: Stages, *, beside: Path, folder: Path | None) -> dict[str, Tensor]:
     """The inputs of a recipe by their sha256: from `folder`, from beside the picture, or from their old path.
 
     Raises:
@@ -44,7 +45,7 @@ def find_inputs(recipe: Recipe, channels: int, *, beside: Path, folder: Path | N
         looked: list[str] = []
         for path in dict.fromkeys([*places, old]):
             try:
-                held = _read(path, file, size, channels)
+                held = _read(path, file, size, model.stages[0].shape[0])
             except SfumatoError as error:
                 looked.append(str(error))
                 continue
@@ -67,4 +68,4 @@ def _read(path: Path, file: InputFile, size: tuple[int, int] | None, channels: i
     if file.kind == "mask" and size is not None:
         mask = read_mask(path, convention=file.convention, size=picture_size(path), resize=size)
         return HashedTensor(mask)
-    return HashedTensor(read_picture(path, size=size, channels=1 if channels == 1 else 3))
+    return HashedTensor(read_picture(path, size=size, channels=channels))

@@ -7,20 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.outputs import OutputFiles, check_outputs
-from sfumato.apps.cli.pick import Picker, selection_of
+from sfumato.apps.cli.pick import Picker, pictures_to_pick_from
 from sfumato.apps.cli.progress import note, progress_bar
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.apps.cli.options import Output, Picking, PictureOptions
+    from sfumato.apps.cli.options import Output, Picking, PictureOptions, SamplerOptions
     from sfumato.core.expression import Expression
     from sfumato.core.sampler import Step
     from sfumato.core.writing import Inputs
@@ -48,9 +48,9 @@ def make(
     build: gives what is sampled, once the model is loaded. low_t: how far `upscale` noises its picture; None
     is the model's default. files: where `build` reads its tensors from.
     """
-    choice = None if picking is None else selection_of(picking, options)
+    among = None if picking is None else pictures_to_pick_from(picking, options)
     outputs = check_outputs(command, options, options.recipe_out)
-    pairs = solver_options(options.solver_option)
+    settings = sampler_settings(options)
     model = load_sampled(options)
     from sfumato.sampling import make_recipe
 
@@ -60,22 +60,18 @@ def make(
         model,
         what,
         seed=options.seed,
-        count=options.count if choice is None else choice.among,
-        steps=options.steps,
-        solver=options.solver,
-        options=pairs,
-        spacing=options.spacing,
-        guidance=options.guidance,
+        count=options.count if among is None else among,
         in_pixels=options.in_pixels,
         low_t=low_t,
         stages=stage_settings(options),
         files=files,
+        **settings,
     )
     outputs.refuse_inputs([file.file for file in recipe.inputs.values()], recipe.seeds)
-    if choice is None:
+    if among is None:
         run_recipe(recipe, model, inputs, outputs=outputs, max_rows=options.max_rows)
     else:
-        picker = choice.picker(first, what)
+        picker = Picker(first, what, keep=options.count)
         run_and_pick(recipe, model, inputs, picker, outputs=outputs, max_rows=options.max_rows)
 
 
@@ -207,15 +203,21 @@ class Film:
         )
 
 
-def solver_options(given: list[str] | None) -> dict[str, float | str]:
-    """The options of a solver from NAME=VALUE pairs; UsageError for anything else."""
-    options: dict[str, float | str] = {}
-    for pair in given or ():
+def sampler_settings(options: SamplerOptions) -> dict[str, Any]:
+    """The settings of a run that the options of the sampler are; UsageError for a wrong NAME=VALUE."""
+    given: dict[str, float | str] = {}
+    for pair in options.solver_option or ():
         name, equals, value = (piece.strip() for piece in pair.partition("="))
         if not name or not equals or not value:
             raise UsageError(f"--solver-option is NAME=VALUE, such as eta=0.5, not {pair!r}")
         try:
-            options[name] = float(value)
+            given[name] = float(value)
         except ValueError:
-            options[name] = value
-    return options
+            given[name] = value
+    return {
+        "steps": options.steps,
+        "solver": options.solver,
+        "options": given,
+        "spacing": options.spacing,
+        "guidance": options.guidance,
+    }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
+from sfumato.apps.cli.tables import print_table
 from sfumato.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -24,14 +25,10 @@ def models(
 
     Models of the hub are fetched at their first use.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     from sfumato.models.files.registry import HUB
     from sfumato.models.files.store import read_description
 
-    table = Table("name", "size", "draws", "about", "where")
+    rows = []
     for name, about, folder in _listed(folders):
         try:
             found = read_description(folder)
@@ -40,10 +37,10 @@ def models(
             if folders:
                 raise
             size, draws = "missing", "-"
-        table.add_row(*map(Text, (name, size, draws, about)), Text(str(folder), overflow="fold"))
-    for name, hub in () if folders else HUB.items():
-        table.add_row(*map(Text, (name, "hub", "text", hub.summary, hub.repository)))
-    Console().print(table)
+        rows.append((name, size, draws, about, str(folder)))
+    if not folders:
+        rows += [(name, "hub", "text", hub.summary, hub.repository) for name, hub in HUB.items()]
+    print_table(("name", "size", "draws", "about", "where"), *rows)
 
 
 def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:

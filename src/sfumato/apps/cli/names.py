@@ -26,10 +26,8 @@ MAX_COUNT = 100_000
 MAX_ENLARGE = 64
 MAX_SIDE = 16_384
 
-Complete = Callable[[str], list[str]]
 
-
-def completing(names: Sequence[str]) -> Complete:
+def completing(names: Sequence[str]) -> Callable[[str], list[str]]:
     """The completion of these names in a shell."""
 
     def complete(incomplete: str) -> list[str]:

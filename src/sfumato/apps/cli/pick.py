@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sfumato.errors import UsageError
@@ -12,39 +11,23 @@ if TYPE_CHECKING:
 
     from sfumato.apps.cli.options import Picking, PictureOptions
     from sfumato.core.expression import Expression
-    from sfumato.evaluation.reader import Reader
     from sfumato.models.model import Model
     from sfumato.techniques import Edit
 
 AMONG = 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """How many pictures are kept, and of how many."""
+class Picker:
+    """An expression and the classifier that judges its pictures; UsageError where none can judge them."""
 
-    keep: int
-    among: int
-
-    def picker(self, model: Model, what: Expression | Edit | str) -> Picker:
-        """What picks the pictures of an expression; UsageError where no classifier can judge them."""
+    def __init__(self, model: Model, what: Expression | Edit | str, *, keep: int) -> None:
         from sfumato.evaluation.illusions import looks
         from sfumato.evaluation.readers import reader_of
         from sfumato.techniques import as_edit
 
-        reader, expression = reader_of(model), as_edit(what).expression
-        for look in looks(expression):
-            reader.meaning(look.text)
-        return Picker(reader=reader, expression=expression, keep=self.keep)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Picker:
-    """An expression and the classifier that judges its pictures."""
-
-    reader: Reader
-    expression: Expression
-    keep: int
+        self.reader, self.expression, self.keep = reader_of(model), as_edit(what).expression, keep
+        for look in looks(self.expression):
+            self.reader.meaning(look.text)
 
     def best(self, pictures: Tensor) -> tuple[list[int], list[str]]:
         """The rows of the pictures to keep, best first, and a description of each."""
@@ -56,8 +39,8 @@ class Picker:
         ]
 
 
-def selection_of(picking: Picking, options: PictureOptions) -> Selection | None:
-    """The selection of the options; None keeps every picture.
+def pictures_to_pick_from(picking: Picking, options: PictureOptions) -> int | None:
+    """How many pictures are made, of which --count are kept; None keeps every picture.
 
     Raises:
         UsageError: options contradict each other.
@@ -75,7 +58,7 @@ def selection_of(picking: Picking, options: PictureOptions) -> Selection | None:
         raise UsageError(
             "--recipe-out holds one recipe, but each picture of --pick has its own: use --count 1"
         )
-    return Selection(keep=options.count, among=among)
+    return among
 
 
 def _described(probabilities: list[float], concealment: float) -> str:

@@ -70,7 +70,7 @@ def run(
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
     loaded = load_for(chosen, replacements, options)
-    inputs = find_inputs(chosen, channels_of(loaded), beside=recipe.parent, folder=replacements.inputs)
+    inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
     outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
     run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
 
@@ -101,16 +101,12 @@ def replay(
         note("a recipe holds no pixels: there is nothing to compare")
         return
     metadata = _metadata(picture, recipe)
-    if out is not None:
-        _check_out(out, picture)
     recipes = _recipes(metadata)
     if out is not None:
-        for file in (file for recipe in recipes for file in recipe.inputs.values()):
-            if out.resolve() in {Path(file.file).resolve(), (picture.parent / file.file).resolve()}:
-                raise UsageError(f"--out {out} is an input of the picture: choose another --out")
+        _check_out(out, picture, recipes)
     model, parts = load_for(recipes[0], replacements, machine), []
     for one in recipes:
-        inputs = find_inputs(one, channels_of(model), beside=picture.parent, folder=replacements.inputs)
+        inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
         parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
     _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
 
@@ -136,11 +132,6 @@ def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> St
     return model
 
 
-def channels_of(model: Stages) -> int:
-    """The channels of a model's input pictures."""
-    return model.stages[0].shape[0]
-
-
 def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
     from sfumato.pictures import read_metadata
     from sfumato.recipe import read_recipe
@@ -157,13 +148,16 @@ def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:
     raise UsageError(f"{picture} carries no recipe: give it with --recipe FILE")
 
 
-def _check_out(out: Path, picture: Path) -> None:
+def _check_out(out: Path, picture: Path, recipes: list[Recipe]) -> None:
     from sfumato.pictures import check_destination
 
     if out.suffix.lower() != picture.suffix.lower():
         raise UsageError(f"--out {out} needs the extension of the picture, {picture.suffix}")
     if check_destination(out).resolve() == picture.resolve():
         raise UsageError(f"--out {out} is the picture itself: choose another --out")
+    for file in (file.file for recipe in recipes for file in recipe.inputs.values()):
+        if out.resolve() in {Path(file).resolve(), (picture.parent / file).resolve()}:
+            raise UsageError(f"--out {out} is an input of the picture: choose another --out")
 
 
 def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:

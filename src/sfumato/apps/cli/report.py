@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,13 +68,15 @@ def report(
     """
     from sfumato.apps.report.build import Report, chosen
     from sfumato.apps.report.tour import default_tour, read_tour
-    from sfumato.apps.report.trainings import Trainings, refuse_training_without_extra
+    from sfumato.apps.report.trainings import Trainings
     from sfumato.apps.report.workspace import Subject
 
     chapters = chosen(section or ())
     trains = not quick and any(chapter.part == "B" for chapter in chapters)
-    if trains:
-        refuse_training_without_extra()
+    if trains and find_spec("accelerate") is None:
+        raise UsageError(
+            "the whole report trains its Part B, which needs pip install 'sfumato[train]'; or add --quick"
+        )
     if recipe is not None:
         read_tour(recipe)  # refuses a wrong one before the model is loaded
     if out.exists() and not out.is_dir():
@@ -139,13 +142,13 @@ def _command(model: str, recipe: Path | None, quick: bool, dtype: str, out: Path
 def _trainer(machine: Loading) -> Train:
     """What trains a preset for the report, as `sfumato train` does; it resumes a run that is there."""
     from sfumato.apps.cli.app import Stopped
-    from sfumato.apps.cli.train import draw_samples, finish, keep_memory, precision_of, training_device
+    from sfumato.apps.cli.train import draw_samples, finish, keep_memory, training_settings
     from sfumato.training.checkpoint import complete_checkpoints
     from sfumato.training.loop import train
     from sfumato.training.presets import PRESETS
     from sfumato.training.signals import TrainingStopped
 
-    precision = precision_of(machine.dtype)
+    settings = training_settings(machine)
     keep_memory()
 
     def trained(preset: str, run: Path, epochs: Epochs, on_progress: OnProgress) -> Path:
@@ -153,10 +156,9 @@ def _trainer(machine: Loading) -> Train:
             preset,
             run,
             resume=bool(complete_checkpoints(run / "checkpoints")),
-            device=training_device(machine.device),
-            precision=precision,
             sample_epochs=epochs,
             on_epoch=lambda epoch, model: draw_samples(model, PRESETS[preset].data, run, epoch),
+            **settings,
         )
         try:
             return finish(steps, lambda progress: on_progress(progress.step, progress.steps))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from typer import Option
@@ -13,9 +13,6 @@ from typer import Option
 from sfumato.apps.cli.devices import load_on, placement
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
-
-if TYPE_CHECKING:
-    from sfumato.apps.server.app import Page
 
 EXAMPLES = {"serve": "sfumato serve --port 8000", "studio": "sfumato studio"}
 KEY_BYTES = 4096
@@ -76,26 +73,25 @@ _Models = Annotated[
 
 def serve(*, machine: Loading, address: Address, capacity: Capacity, model: _Models = None) -> None:
     """Serve the images API and recipes over HTTP, until Ctrl-C or SIGTERM."""
-    _run(machine, address, capacity, model or SHIPPED, page=None)
+    _run(machine, address, capacity, model or SHIPPED, studio=False)
 
 
 def studio(*, machine: Loading, address: Address, capacity: Capacity, model: _Models = None) -> None:
     """Open the studio for the browser, on the same server, until Ctrl-C or SIGTERM."""
-    try:
-        from sfumato.apps.studio import mount
-    except ModuleNotFoundError as error:
-        raise _missing(error) from error
-    _run(machine, address, capacity, model or SHIPPED, page=mount)
+    _run(machine, address, capacity, model or SHIPPED, studio=True)
 
 
-def _run(
-    machine: Loading, address: Address, capacity: Capacity, models: list[str], *, page: Page | None
-) -> None:
+def _run(machine: Loading, address: Address, capacity: Capacity, models: list[str], *, studio: bool) -> None:
     try:
         from sfumato.apps.server import Settings, create_app
         from sfumato.apps.server.run import serve
+
+        if studio:
+            from sfumato.apps.studio import mount
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        raise SfumatoError(
+            f"serving needs {error.name}, which is not installed: pip install 'sfumato[serve]'"
+        ) from error
     from sfumato.serving import Limits
 
     if len(set(models)) < len(models):
@@ -111,7 +107,7 @@ def _run(
         limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue),
     )
     loaders = {name: partial(load_on, name, machine) for name in models}
-    app = create_app(loaders, settings, page=page)
+    app = create_app(loaders, settings, page=mount if studio else None)
     serve(app, settings, lambda text: typer.echo(text, err=True))
 
 
@@ -127,7 +123,3 @@ def _key(address: Address) -> str | None:
             return file.read(KEY_BYTES).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--api-key-file {path}: cannot be read as an API key ({error})") from error
-
-
-def _missing(error: ModuleNotFoundError) -> SfumatoError:
-    return SfumatoError(f"serving needs {error.name}, which is not installed: pip install 'sfumato[serve]'")

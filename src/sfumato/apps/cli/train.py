@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -28,7 +28,7 @@ EXAMPLES = {
     "train": "sfumato train digits --out runs/digits; in several processes: "
     "accelerate launch -m sfumato.apps.cli train digits (GPUs), or torchrun --nproc_per_node 2 -m ... (CPUs)"
 }
-PRECISIONS: dict[str, Literal["auto", "no", "bf16"]] = {"auto": "auto", "float32": "no", "bfloat16": "bf16"}
+PRECISIONS = {"auto": "auto", "float32": "no", "bfloat16": "bf16"}
 # Options of glibc's mallopt (malloc.h) and their values: no block is a mapping of its own, nothing is given
 # back, and the heap grows by so many bytes at a time.
 KEEPING = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_TOP_PAD": (-2, 1 << 28)}
@@ -78,7 +78,7 @@ def train(
     Ctrl-C or SIGTERM finishes the step and saves; --resume goes on as if nothing had happened. Several
     processes are started by `accelerate launch` or `torchrun`, see the example; they divide the batch.
     """
-    precision = precision_of(machine.dtype)
+    settings = training_settings(machine)
     folder = out or Path("runs") / preset
     try:
         from sfumato.training.loop import train
@@ -106,14 +106,13 @@ def train(
         max_steps=max_steps,
         limit=limit,
         seed=seed,
-        device=training_device(machine.device),
-        precision=precision,
         compile=compiled,
         start_from=load(start_from) if start_from is not None else None,
         sample_epochs=chosen,
         on_epoch=lambda epoch, model: draw_samples(
             model, PRESETS[preset].data, folder, epoch, data_folder=data_folder
         ),
+        **settings,
     )
     model = follow(preset, steps)
     if _reports():
@@ -243,8 +242,7 @@ def draw_denoised(model: Model, data: str, path: Path, data_folder: Path | None)
     from sfumato.training.datasets import load_dataset
 
     test = load_dataset(data, split="test", cache=data_folder)
-    pictures = to_house_range(test.pictures[:PER_CLASS])
-    clean = [picture[None] for picture in pictures]
+    clean = list(to_house_range(test.pictures[:PER_CLASS])[:, None])
     noisy = [noised(model.schedule, x, 1.0, seed=i) for i, x in enumerate(clean)]
     denoised = [one_step_denoised(model, x, 1.0, unconditional()) for x in noisy]
     save_sheet(torch.cat([*clean, *noisy, *denoised]), path)
@@ -255,13 +253,8 @@ def _reports() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def training_device(name: str) -> Literal["auto", "cpu", "cuda", "mps"]:
-    """The name, which its option has checked, as the training loop takes it."""
-    return cast(Literal["auto", "cpu", "cuda", "mps"], name)
-
-
-def precision_of(dtype: str) -> Literal["auto", "no", "bf16"]:
-    """The arithmetic of --dtype as the training loop takes it; UsageError for float16."""
-    if dtype not in PRECISIONS:
-        raise UsageError(f"--dtype {dtype} is not for training: use bfloat16 or float32")
-    return PRECISIONS[dtype]
+def training_settings(machine: Precision) -> dict[str, Any]:
+    """Device and arithmetic of the options as the training loop takes them; UsageError for float16."""
+    if machine.dtype not in PRECISIONS:
+        raise UsageError(f"--dtype {machine.dtype} is not for training: use bfloat16 or float32")
+    return {"device": machine.device, "precision": PRECISIONS[machine.dtype]}

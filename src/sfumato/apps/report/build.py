@@ -27,19 +27,12 @@ from sfumato import __version__
 from sfumato.apps.report.chapters import REPORT, Chapter, Contents
 from sfumato.apps.report.page import Gap, Section
 from sfumato.apps.report.render import About, render
-from sfumato.apps.report.workspace import (
-    OnProgress,
-    Subject,
-    Workspace,
-    ignore_progress,
-    write_inputs,
-)
+from sfumato.apps.report.workspace import OnProgress, Subject, Workspace, write_inputs
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import one_line, publish
 
 if TYPE_CHECKING:
     from sfumato.apps.report.trainings import Trainings
-    from sfumato.recipe import InputFile
 
 FORMAT = 2  # of a section; a section of another format is made again
 
@@ -84,9 +77,8 @@ class Report:
             UsageError: the tour's pictures cannot be read; nothing was begun.
             SfumatoError: the folder cannot be written.
         """
-        folder = self.out / "sections"
         try:
-            for path in (self._pictures, folder):
+            for path in (self._pictures, self.out / "sections"):
                 path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SfumatoError(f"cannot write into {self.out}: {error.strerror or error}") from error
@@ -96,14 +88,22 @@ class Report:
             for sha256, file in write_inputs(subject, self._pictures).items()
         }
         chapters = self.contents.chapters if chapters is None else chapters
-        made = {c.id: kept for c in self.contents.chapters if (kept := self._kept(c, folder))}
+        made = {c.id: kept for c in self.contents.chapters if (kept := self._kept(c))}
         self._write_page(made)
         for chapter in chapters:
             there = chapter.id in made
             if not there:
-                on_progress = on_start(chapter) if on_start else ignore_progress
-                made[chapter.id] = self._made(chapter, self._workspace(chapter, files, on_progress))
-                publish(_file(folder, chapter), made[chapter.id].model_dump_json(indent=1).encode())
+                work = Workspace(
+                    section=chapter.id,
+                    subject=self._subject(chapter),
+                    folder=self._pictures,
+                    quick=self.quick,
+                    trainings=self.trainings,
+                    on_progress=on_start(chapter) if on_start else lambda done, total: None,  # noqa: ARG005
+                    files=files,
+                )
+                made[chapter.id] = self._made(chapter, work)
+                publish(self._file(chapter), made[chapter.id].model_dump_json(indent=1).encode())
                 self._write_page(made)
             if on_section is not None:
                 on_section(MadeSection(chapter=chapter, section=made[chapter.id], kept=there))
@@ -113,20 +113,15 @@ class Report:
     def _pictures(self) -> Path:
         return self.out / "pictures"
 
+    def _file(self, chapter: Chapter) -> Path:
+        return self.out / "sections" / f"{chapter.id}.json"
+
     @property
     def _first(self) -> Subject:
         return next(iter(self.subjects.values()))
 
-    def _workspace(self, chapter: Chapter, files: dict[str, InputFile], on_progress: OnProgress) -> Workspace:
-        return Workspace(
-            section=chapter.id,
-            subject=self._first if chapter.subject is None else self.subjects[chapter.subject],
-            folder=self._pictures,
-            quick=self.quick,
-            trainings=self.trainings,
-            on_progress=on_progress,
-            files=files,
-        )
+    def _subject(self, chapter: Chapter) -> Subject:
+        return self._first if chapter.subject is None else self.subjects[chapter.subject]
 
     def _made(self, chapter: Chapter, work: Workspace) -> Section:
         """The section; it says itself whatever goes wrong in it."""
@@ -150,17 +145,17 @@ class Report:
             blocks=tuple(blocks),
         )
 
-    def _kept(self, chapter: Chapter, folder: Path) -> Section | None:
+    def _kept(self, chapter: Chapter) -> Section | None:
         """The section of an earlier run, if it is whole and still true."""
         try:
-            section = Section.model_validate_json(_file(folder, chapter).read_bytes())
+            section = Section.model_validate_json(self._file(chapter).read_bytes())
         except (OSError, ValidationError):
             return None
         return section if section.key == self._key(chapter) and section.status == "done" else None
 
     def _key(self, chapter: Chapter) -> str:
         """The hash of what a section depends on."""
-        subject = self._first if chapter.subject is None else self.subjects[chapter.subject]
+        subject = self._subject(chapter)
         model = subject.model
         depends = {
             "format": FORMAT,
@@ -200,10 +195,6 @@ def chosen(ids: Sequence[str]) -> tuple[Chapter, ...]:
         if name not in known:
             raise UsageError(f"--section {name}: there is no such section; there are {', '.join(known)}")
     return tuple(chapter for chapter in REPORT.chapters if not ids or chapter.id in ids)
-
-
-def _file(folder: Path, chapter: Chapter) -> Path:
-    return folder / f"{chapter.id}.json"
 
 
 def _sha256(path: Path) -> str:

@@ -87,6 +87,11 @@ class Diagram:
         part = box.part
         shape = " × ".join(map(str, part.shape)) if part.spatial else f"{part.shape[0]}"
         kind = "part" if part.spatial else "part vector"
+        inputs = ""
+        if not part.spatial:  # it gives a vector: the time or the label stands below
+            names = [link.source.strip("<>") for link in self.network.links if link.target == part.name]
+            y, text = box.y + HIGH + 17, escape(", ".join(names))
+            inputs = f'<text class="inputs" x="{box.middle:g}" y="{y:g}">{text}</text>'
         tip = f"{part.name}: {part.kind}, {part.parameters:,} parameters, gives {shape}"
         return (
             f'<g class="{kind}"><title>{escape(tip)}</title>'
@@ -94,16 +99,8 @@ class Diagram:
             f'<text class="name" x="{box.middle:g}" y="{box.y + 18:g}">{escape(_short(part.name))}</text>'
             f'<text class="kind" x="{box.middle:g}" y="{box.y + 34:g}">{escape(_short(part.kind))}</text>'
             f'<text class="shape" x="{box.middle:g}" y="{box.y + 50:g}">{escape(shape)}</text>'
-            f"{self._inputs(box)}</g>"
+            f"{inputs}</g>"
         )
-
-    def _inputs(self, box: Box) -> str:
-        """The inputs of a part that gives vectors: the time or the label."""
-        if box.part.spatial:
-            return ""
-        inputs = [link.source.strip("<>") for link in self.network.links if link.target == box.part.name]
-        y = box.y + HIGH + 17
-        return f'<text class="inputs" x="{box.middle:g}" y="{y:g}">{escape(", ".join(inputs))}</text>'
 
     def _ends(self) -> Iterator[str]:
         """The picture that goes in and what comes out."""

@@ -12,6 +12,7 @@ import yaml
 
 from sfumato.apps.report.page import Code, Picture, Row
 from sfumato.apps.report.snippets import Snippet, broken, call, literal, program, statement
+from sfumato.apps.report.workspace import model_snippet
 from sfumato.core.expression import as_expression, unconditional
 from sfumato.evaluation.illusions import pick_best
 from sfumato.evaluation.readers import reader_of
@@ -137,7 +138,7 @@ def code_of(work: Workspace, made: Sequence[MadeSet], *, also: Sequence[Snippet]
 
 
 def _model(work: Workspace, picture_set: PictureSet) -> Snippet:
-    return picture_set.model or work.model_snippet()
+    return picture_set.model or model_snippet(work.model)
 
 
 def model_words(model: Model) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.apps.report.workspace import OnProgress
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError
 from sfumato.training.presets import PRESETS
 from sfumato.training.record import FILE, Record, read_record, record_of, sheet_name
 
@@ -90,13 +90,3 @@ def copy_sheet(sheet: Path, to: Path) -> None:
         shutil.copyfile(sheet, to)
     except OSError as error:
         raise SfumatoError(f"cannot copy {sheet}: {error.strerror or error}") from error
-
-
-def refuse_training_without_extra() -> None:
-    """UsageError where the packages that train are not installed."""
-    try:
-        import accelerate  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "the whole report trains its Part B, which needs pip install 'sfumato[train]'; or add --quick"
-        ) from error

@@ -33,10 +33,6 @@ if TYPE_CHECKING:
 OnProgress = Callable[[float, float], None]  # how much of how much is done
 
 
-def ignore_progress(done: float, total: float) -> None:
-    """Progress that is not shown."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Subject:
     """A model and the tour that it is shown by. tour_folder: where the tour's own files lie."""
@@ -59,7 +55,7 @@ class Workspace:
     folder: Path
     quick: bool
     trainings: Trainings | None
-    on_progress: OnProgress = ignore_progress
+    on_progress: OnProgress
     files: dict[str, InputFile] = field(default_factory=dict)  # what recipes say of inputs, by sha256
 
     @property
@@ -92,10 +88,6 @@ class Workspace:
         return self.tour.best_of
 
     # -- inputs as snippets
-
-    def model_snippet(self) -> Snippet:
-        """The model, in the variable `model`."""
-        return model_snippet(self.model)
 
     def input_picture(self, given: TourPicture) -> Snippet:
         """A picture of the tour, in the variable `picture`."""
@@ -132,16 +124,17 @@ def write_inputs(subject: Subject, folder: Path) -> dict[str, InputFile]:
     tour, beside = subject.tour, subject.tour_folder
     if len({png_name(name) for name in tour.files()}) < len(tour.files()):
         raise UsageError("two pictures of the tour differ only in their folder or extension: rename one")
-    channels, height, width = subject.model.shape
+    channels, size = subject.model.shape[0], subject.model.shape[1:]
     files = {}
     for given in tour.pictures():
-        path, name = beside / given.picture, png_name(given.picture)
-        x = read_picture(path, size=(height, width), channels=1 if channels == 1 else 3)
+        name = png_name(given.picture)
+        x = read_picture(beside / given.picture, size=size, channels=channels)
         save_picture(x, folder / name)
         files[HashedTensor(x).sha256] = InputFile(file=name)
     for masked in tour.inpaint:
-        name, own = png_name(masked.mask), picture_size(beside / masked.picture)
-        region = Mask(read_mask(beside / masked.mask, size=own, resize=(height, width)))
+        name = png_name(masked.mask)
+        own = picture_size(beside / masked.picture)
+        region = Mask(read_mask(beside / masked.mask, size=own, resize=size))
         save_picture(region.tensor[0] * 2 - 1, folder / name)
         files[region.sha256] = InputFile(file=name, kind="mask")
     return files

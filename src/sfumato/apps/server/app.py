@@ -33,7 +33,7 @@ def create_app(
     settings = settings or Settings()
     metrics = Metrics()
     worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn)
-    metrics.worker = worker
+    metrics.watch(worker)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001

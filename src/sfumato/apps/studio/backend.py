@@ -61,8 +61,10 @@ class MadePicture:
     x: Tensor = field(repr=False, compare=False)  # (C, H, W)
 
     @property
-    def caption(self) -> str:
-        return f"{' | '.join(self.recipe.prompts()) or 'anything'} · seed {self.recipe.seed}"
+    def captioned(self) -> tuple[str, str]:
+        """What a gallery shows: the file, with the prompts and the seed under it."""
+        prompts = " | ".join(self.recipe.prompts()) or "anything"
+        return str(self.path), f"{prompts} · seed {self.recipe.seed}"
 
 
 @dataclass
@@ -205,7 +207,7 @@ class Backend:
                         made = [self._keep(visitor, job, i) for i in range(len(job))]
                         count = "1 picture" if len(made) == 1 else f"{len(made)} pictures"
                         status = status_html(f"{count} in {time.time() - job.created:.1f} s.")
-                        captioned = [(str(one.path), one.caption) for one in made]
+                        captioned = [entry.captioned for entry in made]
                         yield Update(pictures=captioned, status=status, made=made, steps=steps)
                         return
             if any(x is not None for x in shown):
@@ -217,7 +219,7 @@ class Backend:
     def _keep(self, visitor: Visitor, job: Job, i: int) -> MadePicture:
         x, recipe = job.pictures[i], job.recipes[i][0]
         assert x is not None
-        data = Pictures(x[None], recipe).encode(0, ".png", enlarge=_factor(x))
+        data = Pictures(x[None], recipe).encode(0, ".png", enlarge=enlargement(x))
         path = Path(self._folder.name, f"sfumato-{recipe.seed}-{secrets.token_hex(4)}.png")
         path.write_bytes(data)
         entry = MadePicture(path=path, recipe=recipe, x=x)
@@ -230,10 +232,11 @@ class Backend:
 
 def shown(x: Tensor) -> Image:
     """A picture (C, H, W) for the page, small ones enlarged."""
-    return to_image(enlarge_pixels(x, _factor(x)))
+    return to_image(enlarge_pixels(x, enlargement(x)))
 
 
-def _factor(x: Tensor) -> int:
+def enlargement(x: Tensor) -> int:
+    """How many pixels wide the page shows a pixel of a picture."""
     return max(1, min(64, SHOWN // x.shape[-1]))
 
 

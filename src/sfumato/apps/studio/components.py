@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from inspect import signature
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar
 
 import gradio as gr
 
@@ -154,7 +154,7 @@ class Wiring:
                     more = list(then(update, request)) if then is not None and update.made else idle
                     pictures = final(update) if final and update.made else list(update.pictures)
                     shown = gr.update(value=pictures, visible=True) if pictures else gr.skip()
-                    made = [(str(entry.path), entry.caption) for entry in self.made(request)]
+                    made = [entry.captioned for entry in self.made(request)]
                     history = made if update.made else gr.skip()
                     yield [shown, update.status, settings.seed, history, *more]
             except Exception as error:
@@ -191,15 +191,13 @@ class Wiring:
 def quick(function: Callable[..., Any]) -> Callable[..., Any]:
     """A handler whose errors become a short notice on the page."""
 
+    @wraps(function)  # its annotations are what gradio reads
     def handler(*values: Any, **more: Any) -> Any:
         try:
             return function(*values, **more)
         except SfumatoError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
-    handler.__name__ = function.__name__
-    handler.__annotations__ = get_type_hints(function)  # gradio looks for its own types
-    handler.__signature__ = signature(function, eval_str=True)  # type: ignore[attr-defined]
     return handler
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sfumato.apps.report.page import Block, Code, Distance, Turn, Turns
 from sfumato.apps.report.picture_sets import PictureSet, code_of, make_sets
-from sfumato.apps.report.snippets import Snippet, call, literal, statement
+from sfumato.apps.report.snippets import call, literal, statement
 from sfumato.apps.report.workspace import slug
 from sfumato.core.views import make_view
 from sfumato.pictures import read_picture, save_picture
@@ -40,7 +40,12 @@ def make_turns(work: Workspace, picture_set: PictureSet, two: Anagram, title: st
     turns, also = [], []
     for upright in made[0].pictures:
         seen = f"{upright.file.removesuffix('.png')}-seen.png"
-        also.append(_seen(upright.file, two.view, seen))
+        names = [literal(name).text for name in (two.view, upright.file, seen)]
+        lines = [
+            "turned = make_view({}).forward(sf.read_picture({}))".format(*names),
+            f"save_picture(turned, {names[2]})",
+        ]
+        also.append(statement(lines, uses=(make_view, save_picture)))
         x = view.forward(read_picture(work.folder / upright.file))
         about = f"{upright.file} through {view}"
         other = work.save(x, seen, f"the same picture through {two.view}", two.seen, about=about)
@@ -59,13 +64,6 @@ def best_note(picture_set: PictureSet) -> str:
     if picture_set.best_of is None:
         return ""
     return f" The best {picture_set.count} of {picture_set.best_of}, as the package's classifier reads them."
-
-
-def _seen(file: str, view: str, seen: str) -> Snippet:
-    """The statement that writes what is seen through the view."""
-    read = f"make_view({literal(view).text}).forward(sf.read_picture({literal(file).text}))"
-    lines = [f"turned = {read}", f"save_picture(turned, {literal(seen).text})"]
-    return statement(lines, uses=(make_view, save_picture))
 
 
 def hybrids(work: Workspace) -> Iterator[Block]:

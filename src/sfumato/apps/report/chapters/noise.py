@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from sfumato.apps.report.page import Block, Code, Picture, Row, Table
 from sfumato.apps.report.picture_sets import model_words
-from sfumato.apps.report.snippets import Snippet, call, literal, program, statement
-from sfumato.apps.report.workspace import png_name
+from sfumato.apps.report.snippets import call, literal, program, statement
+from sfumato.apps.report.workspace import model_snippet, png_name
 from sfumato.core.expression import unconditional
 from sfumato.pictures import save_picture
 from sfumato.study import blur_denoised, iteratively_denoised, noised, one_step_denoised, psnr
@@ -171,7 +171,7 @@ class _Study:
         ]
 
     def code(self, lines: Sequence[str], uses: Sequence[Callable[..., Any]]) -> Code:
-        needs: tuple[Snippet, ...] = (self.work.model_snippet(), self.source, self.what)
+        needs = (model_snippet(self.work.model), self.source, self.what)
         python = program([statement(lines, *needs, uses=[*uses, save_picture])])
         return Code(commands=(self.command(),), python=python)
 

@@ -1,15 +1,15 @@
-"""The sections of the report and of the demo: what makes each; report.yaml and demo.yaml hold their words."""
+"""The sections of the report and of the demo, as report.yaml and demo.yaml have them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from sfumato.apps.report.chapters import beyond, edits, illusions, noise, scratch, words
 from sfumato.apps.report.page import Block
 
 if TYPE_CHECKING:
@@ -54,26 +54,6 @@ class Contents:
     chapters: tuple[Chapter, ...]
 
 
-_MAKE: dict[str, Make] = {
-    "0": words.steps,
-    "1": noise.forward,
-    "2": noise.blur,
-    "3": noise.one_step,
-    "4": noise.iterative,
-    "5": words.from_noise,
-    "6": words.guidance,
-    "7": edits.edits,
-    "8": illusions.anagrams,
-    "9": illusions.hybrids,
-    "10": beyond.beyond,
-    "b1": scratch.one_noise_level,
-    "b2": scratch.time,
-    "b3": scratch.classes,
-    "prompts": words.prompts,
-    "digits-0": words.prompts,
-}
-
-
 def _read(name: str) -> dict[str, Any]:
     read: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(name).read_text(encoding="utf-8"))
     return read
@@ -85,7 +65,8 @@ def _contents(written: dict[str, Any], base: dict[str, Any]) -> Contents:
     for name, own in written["chapters"].items():
         like = own.pop("like", name)
         whole = {**base["chapters"].get(like, {}), **own}
-        make = _MAKE.get(name) or _MAKE[like]
+        module, function = whole.pop("make").split(".")
+        make = getattr(import_module(f"sfumato.apps.report.chapters.{module}"), function)
         chapters.append(Chapter(id=name, formula=like, make=make, **whole))
     return Contents(parts=written["parts"], chapters=tuple(chapters))
 

@@ -10,9 +10,8 @@ import gradio as gr
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from sfumato.apps.studio.backend import SamplingSettings, Update, shown
+from sfumato.apps.studio.backend import SamplingSettings, Update, enlargement, shown
 from sfumato.apps.studio.components import LIGHT, PICKER, STILL, Wiring, quick, result_panel
-from sfumato.apps.studio.images import PAD
 from sfumato.core.views import VIEWS, make_view
 from sfumato.errors import UsageError
 from sfumato.pictures import read_picture, to_image
@@ -66,7 +65,7 @@ def _anagrams(wiring: Wiring) -> None:
     def look(share: float, x: Tensor | None, name: str) -> Any:
         if x is None:
             return gr.skip()
-        return to_image(turned(x, make_view(name), share, enlarge=_factor(x)))
+        return to_image(turned(x, make_view(name), share, enlarge=enlargement(x)))
 
     @quick
     def choose(event: gr.SelectData, request: gr.Request) -> Any:
@@ -93,7 +92,7 @@ def _hybrids(wiring: Wiring) -> None:
         return [wiring.backend.part(settings, hybrid(far=far, near=near, sigma=float(sigma)))]
 
     def look(times: float, x: Tensor | None) -> Any:
-        return gr.skip() if x is None else to_image(from_afar(enlarge_pixels(x, _factor(x)), times))
+        return gr.skip() if x is None else to_image(from_afar(enlarge_pixels(x, enlargement(x)), times))
 
     wiring.make(panel, make_parts, [far, near, sigma], then=moved.show, outputs=moved.outputs)
     wiring.slide(moved.slider, look, [moved.latest], [moved.image])
@@ -120,11 +119,6 @@ class MovedPicture:
     def show(self, update: Update, request: gr.Request) -> list[Any]:  # noqa: ARG002
         """Show the first picture of a job that is done."""
         return self.values(update.made[0].x)
-
-
-def _factor(x: Tensor) -> int:
-    """How much a picture is enlarged to have at least PAD pixels."""
-    return max(1, PAD // x.shape[-1])
 
 
 @lru_cache(maxsize=1)

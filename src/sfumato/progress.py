@@ -1,7 +1,5 @@
 """A progress bar over the steps of a run, with the time left, on stderr."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -4,8 +4,6 @@
 saved, `read_run` makes a run of it again for replay, the server and the report.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

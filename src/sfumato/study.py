@@ -4,8 +4,6 @@ Each works on one picture (1, C, H, W) in [-1, 1]; the seed alone draws the nois
 a run (sampling.make_run), with the model's own guidance and clipping.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ condition per row; it answers an Estimate of N rows, float32. Rows are independe
 what lets pictures, branches, steps and requests share a forward pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,7 +1,5 @@
 """Tensors that are equal by content: what a frozen expression may hold."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ If every network answered with its input, a whole expression would give the stat
 random probe shows it. Nonlinear nodes are the identity on a probe this small.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch

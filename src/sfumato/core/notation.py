@@ -12,8 +12,6 @@ A leaf of another network than the run's carries "network": NAME. "custom" is a 
 Each node writes and reads itself (`Expression.write`, `read`); writing.py says what stands outside.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 from sfumato.core import crops  # noqa: F401  a node that recipes may hold

@@ -5,8 +5,6 @@ denoising step, an upward one adds noise back. Image-to-image is a path that sta
 resampling a path that zigzags.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

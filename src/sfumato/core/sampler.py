@@ -5,8 +5,6 @@ Along a path t_0 > t_1 > ... > 0 a solver takes x_t to x_s; where the path turns
 the solver's history starts anew. x is float32 whatever the network's dtype.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise

@@ -6,8 +6,6 @@ A solver knows only a `Level` (alpha, sigma); nothing above this file knows whic
 The ratio sigma / alpha, the sigma of Karras et al. 2022, grows strictly with t.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """Between pictures and what is sampled: pixels as they are, or latents."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from copy import copy
 from typing import Self

@@ -1,7 +1,5 @@
 """What a network is told of the conditions that it answers: the contract, and classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

@@ -4,8 +4,6 @@ Each part noises the picture as its network was trained to see it (Ho et al. 202
 sec. 4.2: conditioning augmentation). Noise is drawn in the order of diffusers' own pipelines.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Self

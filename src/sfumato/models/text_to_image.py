@@ -1,7 +1,5 @@
 """Text for the text-to-image network: the text encoder in front, and the styles a prompt may name."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """A job: the recipes of one request, the pictures made of them, and the events on the way."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

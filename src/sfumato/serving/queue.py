@@ -5,8 +5,6 @@ flight. One lock guards all of this. Every method takes the lock, returns copies
 while it holds the lock. So all methods may be called from any thread.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterable

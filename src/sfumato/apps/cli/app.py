@@ -4,8 +4,6 @@ Exit codes: 0 done; 1 failed; 2 wrong usage, nothing was begun; 3 a model is mis
 A failure is one line on stderr, `error: …`; --debug shows where it happened.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Checks of option values, before anything is loaded. Each returns the value that it checked."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar

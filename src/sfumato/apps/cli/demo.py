@@ -1,7 +1,5 @@
 """A short tour: pictures of every technique from the models that ship, on one page of the report."""
 
-from __future__ import annotations
-
 import shlex
 from functools import partial
 from pathlib import Path

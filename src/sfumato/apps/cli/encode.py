@@ -1,7 +1,5 @@
 """Encoding prompts on one machine for another that has no text encoder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ A command takes a frozen dataclass. `with_options` makes an option of each field
 many options, and the command gets one object.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from inspect import Parameter, Signature, signature

@@ -1,7 +1,5 @@
 """A model of our own as a folder for diffusers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -3,8 +3,6 @@
 A test compares each of them with the table that it repeats.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 VIEWS = (

@@ -1,7 +1,5 @@
 """The options that commands share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Commands that run until they are stopped: the server, and the studio in the browser."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Tables on stdout."""
 
-from __future__ import annotations
-
 
 def print_table(*rows: tuple[str, ...], title: str | None = None) -> None:
     """Print a table: its column heads, then its rows."""

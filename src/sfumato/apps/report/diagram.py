@@ -4,8 +4,6 @@ models/networks/anatomy.py finds the parts; the drawing knows no particular netw
 the colours in its style sheet.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

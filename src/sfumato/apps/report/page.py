@@ -3,8 +3,6 @@
 Files are named relative to the folder `pictures` beside the page. Text is plain; render.py escapes it.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field

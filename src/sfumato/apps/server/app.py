@@ -1,7 +1,5 @@
 """The application: a worker and its routes, started and stopped together."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 

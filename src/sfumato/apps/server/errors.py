@@ -4,8 +4,6 @@ A message is written for the client; it never repeats an internal error. A refus
 the request is repeated carries `x-should-retry: false`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

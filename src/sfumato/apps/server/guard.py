@@ -3,8 +3,6 @@
 Pure ASGI, so that streams and disconnects go through untouched.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import time

@@ -1,7 +1,5 @@
 """From requests to the recipes that the worker runs. Every uploaded picture is untrusted."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

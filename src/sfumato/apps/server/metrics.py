@@ -1,7 +1,5 @@
 """The metrics of a server, for a monitoring system."""
 
-from __future__ import annotations
-
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest

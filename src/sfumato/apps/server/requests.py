@@ -1,7 +1,5 @@
 """Strict reading of requests: valid JSON, forms within bounds, no field twice."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar

@@ -1,7 +1,5 @@
 """The routes of the server."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from anyio.to_thread import run_sync

@@ -1,7 +1,5 @@
 """Running the server until a signal stops it."""
 
-from __future__ import annotations
-
 import socket
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Results that wait to be fetched, in memory and within bounds: jobs by id, files by random names."""
 
-from __future__ import annotations
-
 import secrets
 import threading
 import time

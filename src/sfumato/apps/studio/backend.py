@@ -3,8 +3,6 @@
 Every visitor has a history and at most one job. A new job cancels the one before; so does leaving.
 """
 
-from __future__ import annotations
-
 import html
 import queue
 import secrets

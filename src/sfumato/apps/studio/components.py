@@ -1,7 +1,5 @@
 """What the tabs of the page share: settings, a panel for results, and how a click becomes pictures."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Pictures of the page as tensors: uploads, drawing pads, painted masks."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import numpy as np

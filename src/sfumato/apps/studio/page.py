@@ -1,7 +1,5 @@
 """The page: settings, tabs, and the history with the recipe of every picture."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any, NoReturn

@@ -1,7 +1,5 @@
 """The look of the page: system fonts, so that the browser contacts no other server."""
 
-from __future__ import annotations
-
 import gradio as gr
 
 SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")

@@ -15,8 +15,6 @@ because a folder names it: import this one first, then
     pipe.unet(x, n, class_labels=labels).sample           # with one, in a loop of your own
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -5,8 +5,6 @@ Hooks on the network's own children tell the shapes; between them, every torch f
 such. Nothing is declared by hand: another network draws itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ The answers are those of diffusers within the rounding of the arithmetic. A bloc
 than is read here runs as diffusers has written it.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch

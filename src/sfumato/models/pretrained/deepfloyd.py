@@ -4,8 +4,6 @@ eps with a learned-range variance (six channels), a squared-cosine table, dynami
 upscales is shown the low-resolution picture, enlarged and noised, as three more channels.
 """
 
-from __future__ import annotations
-
 from sfumato.errors import SfumatoError
 from sfumato.models.low_resolution import EnlargedPicture
 from sfumato.models.model import Model

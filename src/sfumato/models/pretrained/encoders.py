@@ -1,7 +1,5 @@
 """The text encoders of a folder: loaded when a text is new, dropped right after."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

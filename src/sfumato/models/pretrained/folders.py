@@ -1,7 +1,5 @@
 """A diffusers folder becomes a model: by the pipeline that its index names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

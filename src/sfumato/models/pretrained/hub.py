@@ -1,7 +1,5 @@
 """Models of the Hugging Face hub: what is fetched of them, and what to say when it cannot be."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

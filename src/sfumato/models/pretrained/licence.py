@@ -4,8 +4,6 @@ Both are of the folder, and work as diffusers' IFPipeline has them: on 8 bits a 
 come into memory with the first pictures that leave. What goes from stage to stage stays as it is.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 from typing import Any
 

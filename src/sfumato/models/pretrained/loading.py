@@ -4,8 +4,6 @@ Every component is checked first (safety.py), then compared with its own weights
 memory, and only then read. Whatever the libraries complain about becomes one line.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Prompts for the networks of others: encoded by a text encoder, given to a UNet2DConditionModel."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ to bounds, safetensors headers are compared with the file that they describe. Pi
 refused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """scheduler_config.json, read as a schedule, a prediction type and the settings of sampling."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast

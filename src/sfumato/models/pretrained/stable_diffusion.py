@@ -1,7 +1,5 @@
 """Stable Diffusion 1.x, 2.x, XL and the x4 upscaler: UNets of a VAE's latents, texts by CLIP."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Unconditional and class-conditional UNets: the ddpm-* family (diffusers' UNet2DModel)."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch

@@ -3,8 +3,6 @@
 Nothing here changes an answer by more than the rounding of its arithmetic.
 """
 
-from __future__ import annotations
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Where and in what a network computes, and whether it is compiled: one value, checked when it is made."""
 
-from __future__ import annotations
-
 import importlib.util
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -10,8 +10,6 @@ For networks of ours and of diffusers activations are channels-last. What is fas
                         are as many graphs as buckets in use; frozen weights on a CPU, CUDA graphs on a GPU
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext

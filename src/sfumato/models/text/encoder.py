@@ -8,8 +8,6 @@ Contract: `encode` of N texts answers `Encoded`. A text's embedding is the same 
 to 1e-5.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ table is four bits a number, two numbers a byte, low half first:
 The weight says how telling the word is: rare words more than frequent ones.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence

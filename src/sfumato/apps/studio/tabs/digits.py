@@ -1,7 +1,5 @@
 """The tab Digits: rows of digits of a model that knows them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The tab Edit: a drawing or a picture translated, a part of a picture inpainted."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The tab Generate: pictures of a prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The tab Illusions: anagrams and hybrids."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any

@@ -1,7 +1,5 @@
 """The tab Understand: how noise is taken away, and what guidance does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

@@ -55,7 +55,13 @@ def pictures_of(pipe: Any, *args: Any, **kwargs: Any) -> Tensor:
     """What a pipeline makes, (B, C, H, W) in [-1, 1]."""
     pipe.set_progress_bar_config(disable=True)
     kwargs |= {"output_type": "pt"} if "output_type" in inspect.signature(pipe.__call__).parameters else {}
-    return pipe(*args, generator=generator(), **kwargs).images
+    images = pipe(*args, generator=generator(), **kwargs).images
+    return images if isinstance(images, Tensor) else from_arrays(images)
+
+
+def from_arrays(images: np.ndarray) -> Tensor:
+    """(B, H, W, C), which pipelines of older diffusers return, as (B, C, H, W)."""
+    return torch.from_numpy(images).movedim(3, 1)
 
 
 def compare(differences: dict[str, float], name: str, ours: Tensor, theirs: Tensor) -> None:

@@ -74,7 +74,7 @@ class Visit:
     def make(self, name: str) -> list[Tensor]:
         """Click, wait, and read what the gallery shows, (C, H, W) in the model's own pixels."""
         self.page.locator(f"#{name}-go").click()
-        self.page.locator(f"#{name}-status", has_text="in ").locator(".told:has-text(' s.')").wait_for()
+        self.page.locator(f"#{name}-status", has_text="in ").locator(".status:has-text(' s.')").wait_for()
         images = self.page.locator(f"#{name}-gallery img")
         images.first.wait_for()
         return [small(self.fetch(image.get_attribute("src"))) for image in images.all()]

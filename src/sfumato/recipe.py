@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sfumato import __version__
 from sfumato.errors import UsageError
 
 MAX_RECIPE_BYTES = 1_000_000
@@ -127,7 +127,7 @@ class Recipe(Stage):
         }
         if self.strength < 1:
             settings["Denoising strength"] = self.strength
-        settings["Version"] = f"sfumato {version('sfumato')}"
+        settings["Version"] = f"sfumato {__version__}"
         lines = [" | ".join(self.prompts()) or "unconditional"]
         if negative:
             lines.append(f"Negative prompt: {' | '.join(negative)}")

@@ -4,7 +4,7 @@ A picture with n readings has n looks x_i, and look i should show prompt p_i. Th
 S_ij = log P(p_j | x_i) of a reader, after Geng et al. 2024 (Visual Anagrams, sec. 4.1), who score with CLIP:
 
     alignment    A = min_i S_ii                      the weakest reading; given as a probability, exp A
-    concealment  C = 1/n sum_i softmax_j(S_ij)_ii    how well looks are told apart; 1/n is chance
+    concealment  C = 1/n sum_i softmax_j(S_ij)_ii    how well looks are distinguished; 1/n is chance
 
 A softmax of log probabilities weighs the prompts as the reader does: it needs no temperature.
 """

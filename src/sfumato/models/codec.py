@@ -57,7 +57,7 @@ class Codec(ABC):
         in_pixels: views and filters act on decoded estimates, where states are no pictures.
 
         Raises:
-            UsageError: its parts do not sum to the identity, or states cannot be asked it.
+            UsageError: its parts do not sum to the identity, or it does not go with these states.
         """
 
     def place(self, placement: Placement) -> None:  # noqa: B027

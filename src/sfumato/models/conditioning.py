@@ -1,4 +1,4 @@
-"""What a network is told of the conditions that it answers: the contract, and classes."""
+"""Conditions in the form that a network takes: the contract, and classes."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol

@@ -6,7 +6,7 @@ decoded, though, and the algebra holds for them: with the decoder D and the enco
     x0 = E( sum_i A_i D(leaf_i) )                                        with  sum_i A_i = I,
 
 so filters, masks and known pictures need no more. What a network is shown through a view V has to be a noisy
-latent. Its clean part is the estimate at hand, p (in pixels), its noise is told from the state z by it:
+latent. Its clean part is the estimate at hand, p (in pixels), its noise follows from the state z and p:
 
     z = alpha E(p) + sigma n         is seen as        alpha E(V p) + sigma V n,
 
@@ -112,7 +112,7 @@ def _over_pictures(e: Expression, codec: Codec, guidance: Sequence[Guided]) -> E
         return Decoded(e, codec)
     if isinstance(e, Guided):
         if e.projection is not None:
-            raise UsageError(f"{e.name}: projected guidance of pictures cannot be told to latents")
+            raise UsageError(f"{e.name}: projected guidance of pictures has no form in latents")
         return _over_pictures(e.child, codec, (*guidance, e))
     return e.with_children([_over_pictures(child, codec, guidance) for child in e.children])
 

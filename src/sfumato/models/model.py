@@ -211,7 +211,7 @@ class Model:
         in_pixels: views and filters of a model of latents act on its decoded estimates.
 
         Raises:
-            UsageError: its parts do not sum to the identity, or this model cannot be asked it.
+            UsageError: its parts do not sum to the identity, or this model cannot sample it.
         """
         if self.low_resolution is not None and any(isinstance(node, Crops) for node in e.walk()):
             raise UsageError("crops do not go with upscaling: upscale a picture of the network's own size")

@@ -5,7 +5,7 @@ together, and a turn of all of them is one forward pass of each model. The clien
 time, so that a request for ten does not delay another client's single one. Each picture has its own sampler
 and its own generator: it is the one that would have been made alone.
 
-An error ends the job that it belongs to; where that cannot be told, the jobs in flight on the model. What
+An error ends the job that it belongs to; where that is unknown, the jobs in flight on the model. What
 several threads share is in queue.py; everything else here belongs to the worker's thread.
 """
 

@@ -240,7 +240,7 @@ def enlargement(x: Tensor) -> int:
 
 def status_html(text: str, *, share: float | None = None, wrong: bool = False) -> str:
     """A line of status as HTML. share: of the work that is done, for a bar. wrong: it is an alert."""
-    opening = '<div class="told wrong" role="alert">' if wrong else '<div class="told">'
+    opening = '<div class="status wrong" role="alert">' if wrong else '<div class="status">'
     bar = "" if share is None else f'<div class="bar"><div style="width:{100 * share:.0f}%"></div></div>'
     return f"{opening}{bar}{html.escape(text)}</div>"
 

@@ -26,8 +26,8 @@ FRAME = """<style>
 CSS = """
 #head h1 {margin: 0; font-weight: 650; letter-spacing: -0.02em}
 #head p {margin: 0.2rem 0 0; opacity: 0.7}
-.told {min-height: 1.6rem; font-size: 0.95rem}
-.told.wrong {color: var(--error-text-color, #b91c1c); background: var(--error-background-fill, #fef2f2);
+.status {min-height: 1.6rem; font-size: 0.95rem}
+.status.wrong {color: var(--error-text-color, #b91c1c); background: var(--error-background-fill, #fef2f2);
   padding: 0.5rem 0.75rem; border-radius: 0.5rem}
 .bar {height: 6px; border-radius: 3px; background: var(--neutral-200); overflow: hidden; margin: 0.3rem 0}
 .dark .bar {background: var(--neutral-700)}

@@ -35,7 +35,7 @@ class TimeProjections:
         self._answers: tuple[Tensor, ...] = ()
 
     def add(self, layer: nn.Linear) -> int:
-        """The place of a block's projection among the answers; before they are first asked for."""
+        """The place of a block's projection among the answers; before they are first computed."""
         self._layers.append(layer)
         self._sizes.append(layer.out_features)
         return len(self._sizes) - 1

@@ -106,7 +106,8 @@ def train(
         seed: of weights, order and noise.
         device, precision: see `make_accelerator`.
         compile: use torch.compile.
-        start_from: a model of the same network whose weights are the first ones; not needed to resume.
+        start_from: a model whose weights are the first ones, of the same network or of a smaller one that it
+            grew from; not needed to resume.
         sample_epochs, on_epoch: after these epochs (after every one if None) the loss curve is drawn and
             `on_epoch(epoch, model)` called, in the main process, with a model of the averaged weights if
             there are any.
@@ -170,7 +171,7 @@ class _Trainer:
         )
         self.total = preset.epochs * self.batches.per_epoch
         network = new_network(preset, seed, start_from)
-        if start_from is None:
+        if start_from is None or start_from.network.config() != network.config():
             data.acquaint(network)
         self.shown = copy.deepcopy(network)  # what hooks and the export see; never trained
         if accelerator.num_processes > 1 and accelerator.device.type == "cuda":

@@ -83,8 +83,8 @@ def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> N
 def _grown(new: Mapping[str, Tensor], old: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The weights `old` in a network that may have more parts and more rows; None where they do not fit.
 
-    Such parts are the identity when new (Chen et al. 2016, Net2Net), and what was learned asks for no new row,
-    which is a style or a concept: the network answers as before.
+    Such parts are the identity when new (Chen et al. 2016, Net2Net), and what was learned asks for no row that
+    is new (a style, a concept): the network answers as before.
     """
     if not old.keys() <= new.keys():
         return None

@@ -1,1 +1,1 @@
-"""Timings, as ratios within one run: `make bench`, or `python -m bench --help`."""
+"""Timings as ratios within one run: `make bench`, or `python -m bench --help`."""

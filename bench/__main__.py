@@ -1,11 +1,11 @@
-"""What sfumato's sampler takes beside diffusers' pipelines, and beside calling a network branch by branch.
+"""The times of sfumato's sampler against those of diffusers' pipelines and of calls branch by branch.
 
     python -m bench                       the tables of a CPU, or of a GPU where there is one
     python -m bench --size toy            the same code in seconds, on toys
     python -m bench --part rows           one table alone
 
-Times are medians of works that ran in turn in this process; compare ratios, not seconds. Memory is the peak
-of a process of its own for each work, loading included.
+Times are medians of works that ran in turn in this process: compare ratios, not seconds. Memory is the peak
+of a process of its own for each work, with loading.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from rich.table import Table
 import sfumato as sf
 from bench import folders, pipelines, rows, throughput
 from sfumato.apps.cli.devices import find_device
-from sfumato.models.runtime.runner import BUCKETS, computes_in
+from sfumato.models.runtime.placement import computes_in
+from sfumato.models.runtime.runner import BUCKETS
 
 PARTS = ("pipelines", "memory", "rows", "throughput")
 CONSOLE = Console(width=110)
@@ -40,7 +41,7 @@ def main(given: list[str] | None = None) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="also what torch.compile makes of both; takes minutes",
+        help="also both with torch.compile; takes minutes",
     )
     args = parser.parse_args(given)
     device = find_device(args.device)
@@ -86,7 +87,7 @@ def print_pipelines(
     *,
     steps: int,
 ) -> None:
-    """Every side beside ours."""
+    """The times of every side, and their ratios to ours."""
     found = pipelines.times(
         network,
         steps=steps,
@@ -104,7 +105,7 @@ def print_pipelines(
 
 
 def print_memory(title: str, network: folders.Network, device: torch.device, dtype: torch.dtype) -> None:
-    """Every side in a process of its own."""
+    """The peak memory of every side, in a process of its own."""
     table = Table("a process that loads it and makes a picture", "peak MB", title=title)
     for name, peak in pipelines.memory(network, device=str(device), dtype=dtype).items():
         table.add_row(name, f"{peak:.0f}")
@@ -114,7 +115,7 @@ def print_memory(title: str, network: folders.Network, device: torch.device, dty
 def print_rows(
     title: str, model: sf.Model, prompts: tuple[str, str], args: argparse.Namespace, *, steps: int
 ) -> None:
-    """One batched forward beside branch by branch."""
+    """One batched forward pass against a forward pass for each branch."""
     found = rows.measure(model, prompts, pictures=1, steps=steps, repeats=args.repeats)
     table = Table("one picture", "together, s", "branch by branch, s", "ratio", title=title)
     for name, (together, apart) in found.items():
@@ -125,7 +126,7 @@ def print_rows(
 def print_throughput(
     size: str, network: folders.Network, args: argparse.Namespace, device: torch.device, dtype: torch.dtype
 ) -> None:
-    """Rows per second by rows that go together."""
+    """Rows per second by the number of rows in a forward pass."""
     toy = size == "toy"
     peak = throughput.matrix_peak(device, dtype, side=256 if toy else 8192, repeats=args.repeats)
     about = f"{network.parameters / 1e9:.2f} B, {network.operations / 1e9:.0f} GFLOP a row"

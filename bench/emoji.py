@@ -1,4 +1,4 @@
-"""How fast the text-to-image model answers: alone, in batches, and from a command line that was just started.
+"""The speed of the text-to-image model: one picture, batches, and a command line with its start.
 
 python -m bench.emoji [--float32] [--repeats 3]
 """
@@ -22,7 +22,7 @@ PROMPT = "a rocket"
 
 
 def work(batch: int, dtype: torch.dtype) -> Work:
-    """Pictures of one prompt by the model's own settings, each with a seed of its own."""
+    """Pictures of one prompt with the model's defaults, each with a seed of its own."""
     model = sf.load("emoji", dtype=dtype)
     return lambda: sf.sample(model, sf.prompt(PROMPT), seed=0, count=batch)
 

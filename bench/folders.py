@@ -10,7 +10,7 @@ import diffusers
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sfumato.models.pretrained.embeddings import Embeddings, Encoded
+from sfumato.models.pretrained.embeddings import Embeddings, PromptEmbedding
 
 PROMPT, OTHER = "an oil painting of an old man", "an oil painting of people around a campfire"
 TOKENS = 77
@@ -27,9 +27,9 @@ HEAD = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A folder, the encoded prompts beside it, where it takes any, and how large it is.
+    """A folder, the encoded prompts if the network takes any, and the size of the network.
 
-    operations: of one row, its products and convolutions; a multiplication and an addition are two.
+    operations: of the products and convolutions of one row; a multiplication and an addition are two.
     """
 
     folder: Path
@@ -97,23 +97,23 @@ def deepfloyd(folder: Path, size: str, *, dtype: torch.dtype = torch.float32) ->
 
 
 def _network(folder: Path, unet: Any, prompts: Path | None) -> Network:
-    unet = unet.to("meta")  # where sizes cost nothing
+    unet = unet.to("meta")  # without memory and computation
     x, t = torch.empty((1, 3, 32, 32), dtype=unet.dtype, device="meta"), torch.empty(1, device="meta")
-    told = {}
+    conditions = {}
     if prompts is not None:
         x = x.repeat(1, 1, 2, 2)
-        told["encoder_hidden_states"] = x.new_empty((1, TOKENS, unet.config.encoder_hid_dim))
+        conditions["encoder_hidden_states"] = x.new_empty((1, TOKENS, unet.config.encoder_hid_dim))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        unet(x, t, **told)
+        unet(x, t, **conditions)
     parameters, operations = unet.num_parameters(), int(counter.get_total_flops())
     return Network(folder=folder, prompts=prompts, parameters=parameters, operations=operations)
 
 
 def noise_for(texts: tuple[str, ...], width: int) -> Embeddings:
-    """What stands for the encoded prompts: standard normal noise, the same for the same text."""
+    """Standard normal noise in place of encoded prompts, the same for the same text."""
 
-    def encode(asked: list[str]) -> Encoded:
-        rows = [torch.Generator().manual_seed(texts.index(text)) for text in asked]
-        return Encoded(torch.stack([torch.randn((TOKENS, width), generator=row) for row in rows]))
+    def encode(prompts: list[str]) -> PromptEmbedding:
+        rows = [torch.Generator().manual_seed(texts.index(text)) for text in prompts]
+        return PromptEmbedding(torch.stack([torch.randn((TOKENS, width), generator=row) for row in rows]))
 
     return Embeddings(lambda: encode, lambda: f"{width:064}", width=width)  # type: ignore[arg-type,return-value]

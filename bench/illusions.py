@@ -1,9 +1,9 @@
-"""How many illusions of a model work: of 20 pairs the best of 16 pictures each, as the classifier reads them.
+"""How many illusions of a model work: 20 pairs, of each the best of 16 pictures, read by the classifier.
 
-    python bench/illusions.py [--model emoji] [--pairs 20] [--among 16] [--guidance 7] [--sheet FOLDER]
+    python -m bench.illusions [--model emoji] [--pairs 20] [--among 16] [--guidance 7] [--sheet FOLDER]
 
-A pair works when both looks show what was asked for among the classifier's first five of some 1,250 concepts:
-of an anagram both views, of a hybrid what a blur and what a high pass leave. The pairs were chosen before any
+A pair works when the prompt of each look is among the classifier's first five of some 1,250 concepts. The
+looks of an anagram are both views, those of a hybrid a blur and a high pass. The pairs were chosen before any
 was drawn, and none was left out since.
 """
 

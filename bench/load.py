@@ -1,9 +1,10 @@
-"""A server under load: many clients with requests of random sizes, some of whom give up; then one at a time.
+"""A server under load: many clients with requests of random sizes, some of which give up; then one at a time.
 
-    python bench/load.py --clients 32 --seconds 180
+    python -m bench.load --clients 32 --seconds 180
 
-Checks while it measures: every accepted request is answered or cancelled, every picture is of its own seed (a
-share of them is made alone by the library), the queue stays within its bound, and memory does not grow.
+It also checks that every accepted request is answered or cancelled, that every picture is of its own seed
+(the library makes a share of them alone), that the queue stays within its bound, and that memory does not
+grow.
 """
 
 import argparse
@@ -49,44 +50,44 @@ def request(dice: random.Random) -> dict[str, Any]:
 
 
 async def client(http: httpx.AsyncClient, dice: random.Random, end: float, tally: Tally) -> None:
-    """Ask, and now and then hang up, cancel, or listen to a stream."""
+    """Sends requests, and now and then hangs up or cancels."""
     while time.monotonic() < end:
-        asked, mood = request(dice), dice.random()
+        wanted, mood = request(dice), dice.random()
         try:
             if mood < 0.1:  # hang up
                 await asyncio.wait_for(
-                    http.post("/v1/images/generations", json=asked), timeout=dice.uniform(0.01, 0.5)
+                    http.post("/v1/images/generations", json=wanted), timeout=dice.uniform(0.01, 0.5)
                 )
                 tally.ends["answered before it hung up"] += 1
             elif mood < 0.2:  # cancel
-                tally.ends[await cancelled(http, dice, asked)] += 1
+                tally.ends[await cancelled(http, dice, wanted)] += 1
             else:
-                answer = await http.post("/v1/images/generations", json=asked)
+                answer = await http.post("/v1/images/generations", json=wanted)
                 if answer.status_code == 429:
-                    tally.ends["told to come again"] += 1
+                    tally.ends["refused for now"] += 1
                     await asyncio.sleep(min(5.0, float(answer.headers["retry-after"])))
                     continue
                 answer.raise_for_status()
                 data = answer.json()["data"]
-                assert len(data) == asked["n"]
+                assert len(data) == wanted["n"]
                 tally.ends["answered"] += 1
                 tally.pictures += len(data)
                 which = dice.randrange(len(data))
-                tally.made.append((asked, which, base64.b64decode(data[which]["b64_json"])))
+                tally.made.append((wanted, which, base64.b64decode(data[which]["b64_json"])))
         except TimeoutError:
             tally.ends["hung up"] += 1
 
 
-async def cancelled(http: httpx.AsyncClient, dice: random.Random, asked: dict[str, Any]) -> str:
+async def cancelled(http: httpx.AsyncClient, dice: random.Random, wanted: dict[str, Any]) -> str:
     recipe = {
-        "expression": {"prompt": asked["prompt"]},
-        "seed": asked["seed"],
-        "count": asked["n"],
-        "steps": asked["num_inference_steps"],
+        "expression": {"prompt": wanted["prompt"]},
+        "seed": wanted["seed"],
+        "count": wanted["n"],
+        "steps": wanted["num_inference_steps"],
     }
     answer = await http.post("/v1/recipes", json={"recipe": recipe, "background": True})
     if answer.status_code == 429:
-        return "told to come again"
+        return "refused for now"
     answer.raise_for_status()
     job = f"/v1/jobs/{answer.json()['id']}"
     await asyncio.sleep(dice.uniform(0, 0.5))
@@ -106,7 +107,7 @@ async def watch(http: httpx.AsyncClient, process: psutil.Process, end: float, ta
 
 
 async def load(url: str, pid: int, clients: int, seconds: float, seed: int) -> Tally:
-    """Many clients for so long."""
+    """Runs the clients for this many seconds."""
     tally = Tally()
     limits = httpx.Limits(max_connections=clients + 8)
     async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as http:
@@ -115,7 +116,7 @@ async def load(url: str, pid: int, clients: int, seconds: float, seed: int) -> T
             watch(http, psutil.Process(pid), end, tally),
             *(client(http, random.Random(1000 * seed + i), end, tally) for i in range(clients)),
         )
-        for _ in range(600):  # what was accepted ends
+        for _ in range(600):  # until every accepted request has ended
             text = (await http.get("/metrics")).text
             if "sfumato_queue_pictures 0.0" in text and "sfumato_running_pictures 0.0" in text:
                 return tally
@@ -128,22 +129,22 @@ def alone(url: str, seconds: float, seed: int) -> float:
     dice, made, start = random.Random(seed), 0, time.monotonic()
     with httpx.Client(base_url=url, timeout=600) as http:
         while time.monotonic() - start < seconds:
-            asked = request(dice) | {"n": 1}
-            http.post("/v1/images/generations", json=asked).raise_for_status()
+            wanted = request(dice) | {"n": 1}
+            http.post("/v1/images/generations", json=wanted).raise_for_status()
             made += 1
     return 60 * made / (time.monotonic() - start)
 
 
 def mixed_up(model: sf.Model, tally: Tally, seed: int) -> int:
-    """How many of a share of the pictures are not those that the library makes of their seeds."""
+    """How many pictures of a share differ from those that the library makes of their seeds."""
     wrong = 0
     sample = random.Random(seed).sample(tally.made, min(CHECKED, len(tally.made)))
-    for asked, which, data in sample:
+    for wanted, which, data in sample:
         x = sf.sample(
             model,
-            asked["prompt"],
-            seed=(asked["seed"] + which) % 2**64,
-            steps=asked["num_inference_steps"],
+            wanted["prompt"],
+            seed=(wanted["seed"] + which) % 2**64,
+            steps=wanted["num_inference_steps"],
         ).x
         wrong += bool((read_picture(data) - x).abs().max() > TOLERANCE)
     print(f"of {len(sample)} pictures made alone again, {wrong} differ")

@@ -1,4 +1,4 @@
-"""Our sampler and diffusers' pipeline in turn, on one network."""
+"""Our sampler and diffusers' pipelines in turn, on one network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OURS_EXACT = "sfumato in float32"
 
 
 def sides(dtype: torch.dtype, *, compile: bool) -> dict[str, Side]:
-    """What is compared; the dtype is the one that the device is fast in."""
+    """The sides to compare; dtype is the one that the device is fast in."""
     found = {
         INSTALLED: Side(ours=False, dtype=torch.float32, fast=False),
         SAME: Side(ours=False, dtype=dtype),
@@ -82,12 +82,12 @@ def _their_work(side: Side, network: Network, steps: int, device: str) -> Work:
     if network.prompts is not None:
         embeddings = Embeddings(None, str, width=_width(pipe))
         embeddings.read(network.prompts)
-        told, untold = (
+        prompt, empty = (
             embeddings.rows([text], torch.device(device)).hidden.to(side.dtype) for text in (PROMPT, "")
         )
         settings |= {
-            "prompt_embeds": told,
-            "negative_prompt_embeds": untold,
+            "prompt_embeds": prompt,
+            "negative_prompt_embeds": empty,
             "guidance_scale": GUIDANCE,
             "clean_caption": False,
         }
@@ -114,7 +114,7 @@ def times(
 
 
 def memory(network: Network, *, device: str, dtype: torch.dtype) -> dict[str, float]:
-    """The most memory, in MB, that a process has which loads the network and makes a picture by one side."""
+    """The peak memory in MB of a process that loads the network and makes a picture, by side."""
     return {
         name: peak_memory(work_of, side, network, 2, device)
         for name, side in sides(dtype, compile=False).items()

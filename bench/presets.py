@@ -1,13 +1,13 @@
-"""By which settings each technique works best with a model of emoji: steps, solver, guidance and its times.
+"""The best settings of each technique with a model of emoji: steps, solver, guidance and its interval.
 
     python -m bench.presets [--technique translate] [--each 4] [--bf16]
 
-One setting at a time is changed from the model's own. What is translated and inpainted was drawn by the model
-itself, and none is left out. In the columns stand, after the settings:
+One setting at a time is changed from the model's own. The sources of translation and inpainting are pictures
+of the model itself, and none is left out. The columns after the settings:
 
-    asked    how often the classifier has what was asked for among its first five (of an illusion: both looks)
-    first    how often first
-    kept     of a translation: correlation with the source after a blur, where 0 is nothing kept, 1 all
+    five     how often the prompt is among the classifier's first five (of an illusion: both prompts)
+    first    how often it is the first
+    kept     of a translation: correlation with the source after a blur; 0 is nothing kept, 1 is all
     seam     of an inpainting: the step across the mask's border, where 1 is that of the source at that place
     s        seconds a picture
 """
@@ -35,7 +35,7 @@ GREY = 1 / 128  # a level of eight bits
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How pictures are drawn; `own` is the technique's own number."""
+    """Settings of sampling; `own` is the technique's own number."""
 
     own: float | None = None
     steps: int = 20
@@ -64,7 +64,7 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Technique:
-    """How a scene is drawn, what is then to be seen, and a figure beside that: pictures, source -> (N,)."""
+    """How a scene is drawn, its looks, and one more figure: pictures, source -> (N,)."""
 
     draw: Callable[[Setting, Scene], sf.Expression | sf.Edit]
     seen: Callable[[Scene], tuple[Look, ...]]
@@ -134,7 +134,7 @@ TECHNIQUES = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bench:
-    """A model, who reads its pictures, the scenes, and how many pictures are drawn of each."""
+    """A model, the reader of its pictures, the scenes, and how many pictures are drawn of each."""
 
     model: sf.Model
     reader: Reader
@@ -142,7 +142,7 @@ class Bench:
     each: int
 
     def row(self, technique: Technique, by: Setting) -> str:
-        """Draws every scene and says what is to be seen."""
+        """Draws every scene and returns the line of figures."""
         ranks, beside = [], []
         start = time.perf_counter()
         for i, scene in enumerate(self.scenes):
@@ -153,8 +153,8 @@ class Bench:
                 beside.append(technique.beside[1](made, scene.source[None]))
         place = torch.cat(ranks)
         took = (time.perf_counter() - start) / len(place)
-        asked, first = ((place <= most).double().mean().item() for most in (5, 1))
-        text = f"{by}  asked {asked:6.1%}  first {first:6.1%}  {took:.2f} s"
+        five, first = ((place <= most).double().mean().item() for most in (5, 1))
+        text = f"{by}  five {five:6.1%}  first {first:6.1%}  {took:.2f} s"
         return text if technique.beside is None else f"{text}  {technique.beside[0]} {_median(beside):.2f}"
 
 

@@ -1,6 +1,6 @@
-"""What it saves to answer a step's questions together: one batched forward against branch by branch.
+"""The time that one batched forward pass for all queries of a step saves, against one for each query.
 
-Both sides run the same network on the same rows in the same process. Equal questions are asked once by both.
+Both sides run the same network on the same rows in the same process. Both evaluate equal queries once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sfumato.core.prediction import Estimate
 
 
 class BranchByBranch:
-    """The same network, called once for every question, as code without an engine does."""
+    """The same network, called once for every query, as code without an engine does."""
 
     def __init__(self, model: sf.Model, pictures: int) -> None:
         self.model, self.pictures = model, pictures

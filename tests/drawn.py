@@ -6,33 +6,17 @@ alpha x0 + sigma eps the posterior weight of picture i is softmax_i(-||x_t - alp
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sfumato.core.frame import Condition, Prompt
 from sfumato.core.schedule import Flow
-from sfumato.models.model import Model, SamplingDefaults
-from sfumato.models.networks.base import Network
+from sfumato.models.defaults import SamplingDefaults
+from sfumato.models.model import Model
+from toys import AsTheyAre
 
 SIDE, EACH = 16, 6
-
-
-class Nothing(Network):
-    """A model must have a network; this one is never asked."""
-
-    kind, timed, classes = "nothing", True, None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-    def forward(self, *_: object) -> Tensor:
-        raise AssertionError("the drawn model answers itself")
 
 
 def pictures_of(prompt: str) -> Tensor:
@@ -55,16 +39,17 @@ class Drawn(Model):
 
     def __init__(self, known: Sequence[str] = ("a disc", "a bar", "a ring")) -> None:
         super().__init__(
+            self._answer,
             name="drawn",
-            network=Nothing(),
             schedule=Flow(),
             prediction="x0",
             shape=(3, SIDE, SIDE),
+            conditioner=AsTheyAre(),
             defaults=SamplingDefaults(steps=4, guidance=2.0),
         )
         self.known = tuple(known)
 
-    def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
+    def _answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
         alpha, sigma = self.schedule.alpha_sigma(t)
         rows = []
         for row, a, s, condition in zip(x, alpha, sigma, conditions, strict=True):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import Level, Schedule
-from sfumato.core.solvers import Past, Solver
+from sfumato.core.solvers import PreviousStep, Solver, StepState
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +123,7 @@ def walk(
     levels: Sequence[Level],
     *,
     draw: Callable[[], Tensor] | None = None,
-    history: list[Past] | None = None,
+    history: list[PreviousStep] | None = None,
 ) -> list[Tensor]:
     """The states along downward levels, the first included. A draw where none was given is an error."""
 
@@ -136,7 +136,7 @@ def walk(
 
     past, states = [] if history is None else history, [x]
     for now, to in pairwise(levels):
-        stepping = solver.step(states[-1], now, to, denoise, draw or refuse, past)
+        stepping = solver.step(StepState(states[-1], now, to, denoise, draw or refuse, past))
         asked = next(stepping)
         while True:
             try:

@@ -55,7 +55,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, name: str) -> None:
     content = (path / name).read_bytes()
     for length in (0, 1, len(content) // 2, len(content) - 1):
         (path / name).write_bytes(content[:length])
-        with pytest.raises(SfumatoError, match=f"{name} is cut short: {length} bytes where {len(content)}"):
+        with pytest.raises(SfumatoError, match=f"{name} .*: {length} bytes .*{len(content)}"):
             read_checkpoint(path)
 
 
@@ -65,9 +65,7 @@ def test_one_changed_bit_is_refused(tmp_path: Path) -> None:
     content = bytearray((path / "network.safetensors").read_bytes())
     content[-1] ^= 1
     (path / "network.safetensors").write_bytes(content)
-    with pytest.raises(
-        SfumatoError, match=r"checksum .*; delete .*step-00000002 to go on from step-00000001"
-    ):
+    with pytest.raises(SfumatoError, match=r"checksum .*step-00000002 .*step-00000001"):
         read_checkpoint(path)
     read_checkpoint(older)
 
@@ -75,19 +73,19 @@ def test_one_changed_bit_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, checkpoint())
     (path / "optimizer.safetensors").unlink()
-    with pytest.raises(SfumatoError, match=r"cannot read .*optimizer\.safetensors: No such file"):
+    with pytest.raises(SfumatoError, match=r"optimizer\.safetensors: No such file"):
         read_checkpoint(path)
 
 
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ("{", "is not JSON"),
-        ("[]", "is not a JSON object"),
-        ("{}", "is damaged"),
-        ('{"step": 3, "files": {"../../elsewhere": {"bytes": 1, "sha256": ""}}}', "cannot read"),
-        ('{"step": "many", "files": {}}', "is damaged"),
-        ('{"step": 3, "files": {}}', "is damaged"),
+        ("{", "JSON"),
+        ("[]", "JSON object"),
+        ("{}", "step"),
+        ('{"step": 3, "files": {"../../elsewhere": {"bytes": 1, "sha256": ""}}}', "elsewhere"),
+        ('{"step": "many", "files": {}}', "many"),
+        ('{"step": 3, "files": {}}', "facts.json"),
     ],
 )
 def test_a_damaged_manifest_is_refused(tmp_path: Path, manifest: str, message: str) -> None:
@@ -109,13 +107,13 @@ def test_safetensors_that_are_none_are_refused(tmp_path: Path) -> None:
         "sha256": hashlib.sha256(b"not tensors").hexdigest(),
     }
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(SfumatoError, match="is damaged"):
+    with pytest.raises(SfumatoError, match="step-00000003"):
         read_checkpoint(path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SfumatoError, match=r"cannot write the checkpoint .*step-00000003: Not a directory"):
+    with pytest.raises(SfumatoError, match="step-00000003: Not a directory"):
         write_checkpoint(tmp_path / "file", checkpoint())
 
 

@@ -15,7 +15,7 @@ from test_cli import write_models
 
 pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
 
-HEAVY = "{'torch', 'PIL', 'numpy', 'accelerate', 'matplotlib'}"
+HEAVY = "{'torch', 'PIL', 'numpy', 'accelerate', 'pooch'}"
 THEN_NOTHING_HEAVY = f"import sys; sys.exit(sorted({HEAVY} & set(sys.modules)) or 0)"
 
 

@@ -52,6 +52,43 @@ def test_the_examples_of_a_page_run(page: str, tmp_path: Path, monkeypatch: pyte
             assert main(words) == 0, f"{page}: {shlex.join(words)}"
 
 
+def test_own_parts_take_ten_lines_and_two_imports() -> None:
+    """docs/how-to/extend.md, but for its last block, which is about recipes."""
+    *parts, _ = [code for kind, code in blocks("how-to/extend.md") if kind == "python"]
+    for code in parts:
+        lines = [line for line in code.splitlines() if line.strip()]
+        imported = [line for line in lines if re.match(r"\s*(import|from) ", line)]
+        assert set(imported) <= {
+            "import sfumato as sf",
+            "import torch",
+            "from dataclasses import dataclass",
+        }
+        assert len(lines) - len(imported) <= 10, code
+
+
+def tree_of(page: str, root: str) -> Iterator[Path]:
+    """The files and folders that begin the lines of a page's tree; indentation is depth."""
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    block = next(
+        code for kind, code in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if "core/" in code
+    )
+    above: list[str] = [root]
+    for line in block.splitlines():
+        found = re.match(r"( {0,4})([\w/.]+?(?:/|\.py))(?:\s|$)", line)
+        if found is None:
+            continue
+        depth = len(found[1]) // 2
+        above[depth + 1 :] = [found[2]]
+        yield Path(*above)
+
+
+@pytest.mark.parametrize(("page", "root"), [("README.md", "."), ("docs/design.md", "src/sfumato")])
+def test_the_trees_are_true(page: str, root: str) -> None:
+    paths = list(tree_of(page, root))
+    assert len(paths) > 30
+    assert [str(path) for path in paths if not (DOCS.parent / path).exists()] == []
+
+
 @pytest.mark.slow
 def test_the_readme_s_first_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The later blocks want a gated model or a server."""

@@ -11,8 +11,8 @@ import resvg_py
 import torch
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.training import download
-from sfumato.training.download import Collection, Content, Source
+from sfumato.training import packages
+from sfumato.training.download import Collection, ExpectedFile, FileSource
 from sfumato.training.emoji import (
     DRAWS,
     Captions,
@@ -69,7 +69,7 @@ def test_a_concept_of_one_style_is_left_out() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"[1]", b'[{"group": 0}]', b"\xff"])
 def test_names_that_are_none(content: bytes) -> None:
-    with pytest.raises(SfumatoError, match="not the JSON of emojibase"):
+    with pytest.raises(SfumatoError, match="emojibase"):
         read_concepts(content, content)
 
 
@@ -131,7 +131,7 @@ def test_characters_agree_with_and_without_the_variation_selector() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'{"icons": 1, "width": "x"}', b"[]"])
 def test_icons_that_are_none(content: bytes) -> None:
-    with pytest.raises(SfumatoError, match="not the JSON of an Iconify set"):
+    with pytest.raises(SfumatoError, match="Iconify"):
         IconSet(content, b"{}")
 
 
@@ -182,9 +182,9 @@ def test_ink_is_centred_within_the_margin(side: int) -> None:
 
 
 def test_what_cannot_be_drawn() -> None:
-    with pytest.raises(SfumatoError, match="an icon without ink"):
+    with pytest.raises(SfumatoError, match="ink"):
         render(Icon(body="<g/>", left=0, top=0, width=8, height=8), 16)
-    with pytest.raises(SfumatoError, match="an icon cannot be drawn: "):
+    with pytest.raises(SfumatoError, match="drawn: "):
         render(Icon(body="<g>", left=0, top=0, width=8, height=8), 16)
 
 
@@ -195,7 +195,7 @@ class PanicException(BaseException):
 @pytest.mark.parametrize(
     ("failure", "seen", "message"),
     [
-        (PanicException("index out of bounds"), SfumatoError, "cannot be drawn: resvg failed, index out"),
+        (PanicException("index out of bounds"), SfumatoError, "resvg .*index out"),
         (KeyboardInterrupt(), KeyboardInterrupt, None),
     ],
 )
@@ -212,7 +212,7 @@ def test_a_failure_inside_resvg(
 
 def test_without_resvg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "resvg_py", None)
-    with pytest.raises(SfumatoError, match=r"resvg, which is missing: pip install 'sfumato\[train\]'"):
+    with pytest.raises(SfumatoError, match=r"resvg.*sfumato\[train\]"):
         toy_emoji()
 
 
@@ -275,10 +275,10 @@ def served(monkeypatch: pytest.MonkeyPatch, *, damage: str = "") -> list[str]:
             return content[:-1] if damage == f"{name}/{file}" else content
 
         contents = {
-            f"{file}.json": Content(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            f"{file}.json": ExpectedFile(size=len(content), sha256=hashlib.sha256(content).hexdigest())
             for file, content in files.items()
         }
-        return Collection(name=name, files=contents, sources=(Source(title="toys", open=lambda _: read),))
+        return Collection(name=name, files=contents, sources=(FileSource(title="toys", open=lambda _: read),))
 
     found = [
         Style(name=name, icons=both, chars=both)
@@ -329,7 +329,7 @@ def test_a_damaged_download_is_refused_and_nothing_is_drawn(
         load_emoji(side=16, cache=tmp_path)
     message = str(caught.value)
     assert "\n" not in message
-    assert "cannot get the data set flat; tried the cache (no icons.json in " in message
+    assert "cannot get the data set flat; tried the disk (no icons.json in " in message
     assert "toys (icons.json has the wrong checksum)" in message
     assert not list(tmp_path.glob("datasets/emoji-*"))
     assert not (tmp_path / "datasets" / "flat").exists()
@@ -337,7 +337,7 @@ def test_a_damaged_download_is_refused_and_nothing_is_drawn(
 
 @pytest.mark.parametrize("side", [15, 513])
 def test_a_side_out_of_range(side: int) -> None:
-    with pytest.raises(UsageError, match=rf"emoji of {side} pixels: the side must lie in 16\.\.512"):
+    with pytest.raises(UsageError, match=rf"{side} .*16\.\.512"):
         load_emoji(side=side)
 
 
@@ -347,7 +347,7 @@ def test_the_sources_are_pinned_and_free(monkeypatch: pytest.MonkeyPatch, tmp_pa
     titles = {source.title for collection in collections for source in collection.sources}
     assert all(title.startswith("the npm package ") and "@" in title[17:] for title in titles)
     assert not any(barred in title for title in titles for barred in ("openmoji", "emojione-v1", "/cbi@"))
-    monkeypatch.setattr(download.shutil, "which", lambda _: None)
+    monkeypatch.setattr(packages.shutil, "which", lambda _: None)
     with pytest.raises(
         SfumatoError, match=r"the npm package emojibase-data@17\.0\.0 \(no npm command here\)"
     ):

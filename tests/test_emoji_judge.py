@@ -13,7 +13,7 @@ from torch import Tensor
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.evaluation import emoji
 from sfumato.evaluation.classifier import EmojiClassifier
-from sfumato.evaluation.emoji import EmojiJudge, evaluate, load_emoji_judge, sampled
+from sfumato.evaluation.emoji import EmojiJudge, draw_function, evaluate, load_emoji_judge
 from sfumato.evaluation.reader import ranks
 from sfumato.evaluation.readers import reader_of
 from sfumato.training.data import to_house_range
@@ -94,10 +94,10 @@ def test_it_is_published_and_read_again(
         (folder / "model.json").write_text(
             (folder / "model.json").read_text().replace('"concepts"', '"words"')
         )
-        with pytest.raises(SfumatoError, match="is not the emoji classifier of this version"):
+        with pytest.raises(SfumatoError, match=folder.name):
             load_emoji_judge()
         monkeypatch.setattr(emoji, "FOLDER", tmp_path / "nowhere")
-        with pytest.raises(ModelUnavailableError, match="no model at"):
+        with pytest.raises(ModelUnavailableError, match="nowhere"):
             load_emoji_judge()
     finally:
         load_emoji_judge.cache_clear()
@@ -213,16 +213,16 @@ def test_larger_pictures_are_read_as_their_smaller_selves(judge: EmojiJudge, dat
 
 
 def test_bad_evaluations_are_refused(judge: EmojiJudge) -> None:
-    with pytest.raises(UsageError, match="at least 2 pictures, not 1"):
+    with pytest.raises(UsageError, match=r"2 .*1"):
         evaluate(lambda prompts, _: torch.zeros(len(prompts), 3, 64, 64), count=1, judge=judge)
-    with pytest.raises(UsageError, match=r"3 emoji are \(3, 3, S, S\), not \(1, 3, 64, 64\)"):
+    with pytest.raises(UsageError, match=r"\(3, 3, S, S\).*\(1, 3, 64, 64\)"):
         evaluate(lambda *_: torch.zeros(1, 3, 64, 64), count=3, judge=judge)
-    with pytest.raises(UsageError, match="at least 64 pixels, not 32 x 32 of 3 channels"):
+    with pytest.raises(UsageError, match=r"64 .*32 x 32"):
         evaluate(lambda prompts, _: torch.zeros(len(prompts), 3, 32, 32), count=3, judge=judge)
-    with pytest.raises(SfumatoError, match="NaN or infinite"):
+    with pytest.raises(SfumatoError, match="NaN"):
         evaluate(lambda prompts, _: torch.full((len(prompts), 3, 64, 64), torch.nan), count=3, judge=judge)
-    with pytest.raises(UsageError, match="ideal draws no emoji on demand"):
-        sampled(ideal(10))
+    with pytest.raises(UsageError, match="ideal"):
+        draw_function(ideal(10))
 
 
 def test_ranks_count_what_comes_before() -> None:
@@ -233,12 +233,9 @@ def test_ranks_count_what_comes_before() -> None:
 
 def test_who_reads_what() -> None:
     assert reader_of(ideal(10)).meaning("seven") == frozenset({7})
-    model = ideal(None)
     for shape in ((1, 28, 28), (3, 32, 32), (3, 64, 96)):
-        model.shape = shape
-        with pytest.raises(UsageError, match="nothing here reads what ideal draws"):
-            reader_of(model)
-    model.shape = (3, 64, 64)
-    assert reader_of(model) is load_emoji_judge()
-    with pytest.raises(UsageError, match="does not know 'ten'"):
+        with pytest.raises(UsageError, match="ideal"):
+            reader_of(ideal(None, shape))
+    assert reader_of(ideal(None, (3, 64, 64))) is load_emoji_judge()
+    with pytest.raises(UsageError, match="'ten'"):
         reader_of(ideal(10)).meaning("ten")

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from sfumato.core.schedule import Flow
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
-from sfumato.evaluation.digits import FOLDER, Yardstick, evaluate, load_judge, sampled
+from sfumato.evaluation.digits import FOLDER, Yardstick, draw_function, evaluate, load_judge
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.training.data import to_house_range
 from tiny import digits
@@ -84,11 +85,11 @@ def test_moments_are_those_of_the_text():
 
 
 def test_bad_features_are_refused():
-    with pytest.raises(UsageError, match=r"features must be \(N, F\) with N at least 2, not \(1, 3\)"):
+    with pytest.raises(UsageError, match=r"\(1, 3\)"):
         Gaussian.of(torch.zeros(1, 3))
-    with pytest.raises(SfumatoError, match="the features are not finite"):
+    with pytest.raises(SfumatoError, match="finite"):
         Gaussian.of(torch.full((3, 3), math.nan))
-    with pytest.raises(UsageError, match="3 features cannot be compared with 4"):
+    with pytest.raises(UsageError, match=r"3 .*4"):
         frechet_distance(gaussian(3), gaussian(4))
 
 
@@ -177,54 +178,54 @@ class Ideal(Network):
     def config(self):
         return {}
 
-    def forward(self, x, t, label):  # noqa: ARG002
-        return self.pictures[label.clamp(min=0)]
+    def forward(self, x, t, label=None):  # noqa: ARG002
+        return self.pictures[torch.zeros(len(x), dtype=torch.int64) if label is None else label.clamp(min=0)]
 
 
-def ideal(classes: int | None) -> Model:
+def ideal(classes: int | None, shape: tuple[int, int, int] = (1, 28, 28)) -> Model:
     real = digits()
     firsts = torch.stack([real.pictures[real.labels == k][0] for k in range(10)])
     return Model(
+        Ideal(to_house_range(firsts), classes),
         name="ideal",
-        network=Ideal(to_house_range(firsts), classes),
         schedule=Flow(),
         prediction="x0",
-        shape=(1, 28, 28),
+        shape=shape,
         defaults=SamplingDefaults(steps=2, solver="euler"),
-        class_names=tuple("0123456789")[: classes or 0],
+        classes=classes,
     )
 
 
 def test_a_model_draws_the_classes_that_are_asked_for_in_order():
     labels = torch.tensor([3, 3, 1, 0, 0])
     model = ideal(10)
-    pictures = sampled(model, guidance=1)(labels, 0)
+    pictures = draw_function(model, guidance=1)(labels, 0)
     torch.testing.assert_close(pictures, model.network.pictures[labels].detach(), rtol=0, atol=1e-5)
 
 
 def test_a_model_without_classes_is_judged_by_its_pictures_alone():
     model = ideal(None)
-    pictures = sampled(model)(load_judge().labels(12), 0)
+    pictures = draw_function(model)(load_judge().labels(12), 0)
     known = model.network.pictures.detach()
     assert (pictures[:, None] - known[None]).flatten(2).abs().amax(2).amin(
         1
     ).max() < 1e-4  # each is one of them
-    report = evaluate(real_digits, count=SMALLEST, asked=False)
+    report = evaluate(real_digits, count=SMALLEST, conditional=False)
     assert report.accuracy is None
     assert report.fid == evaluate(real_digits, count=SMALLEST).fid
 
 
 def test_a_model_of_other_classes_is_refused():
-    with pytest.raises(UsageError, match="ideal draws no digits: its classes are not 0 to 9"):
-        sampled(ideal(3))
+    with pytest.raises(UsageError, match="ideal"):
+        draw_function(ideal(3))
 
 
 def test_bad_evaluations_are_refused():
-    with pytest.raises(UsageError, match="no yardstick for 7 digits: choose one of 500, 1000"):
+    with pytest.raises(UsageError, match=r"7 .*500, 1000"):
         evaluate(real_digits, count=7)
-    with pytest.raises(UsageError, match=r"500 digits are \(500, 1, 28, 28\), not \(3, 1, 28, 28\)"):
+    with pytest.raises(UsageError, match=r"\(500, 1, 28, 28\).*\(3, 1, 28, 28\)"):
         evaluate(lambda labels, seed: torch.zeros(3, 1, 28, 28), count=SMALLEST)
-    with pytest.raises(SfumatoError, match="not finite"):
+    with pytest.raises(SfumatoError, match="finite"):
         evaluate(lambda labels, seed: torch.full((len(labels), 1, 28, 28), math.nan), count=SMALLEST)
 
 

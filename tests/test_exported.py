@@ -17,8 +17,9 @@ from sfumato.core.sampler import sampler
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.core.solvers import make_solver
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.export import ExportedUNet, export
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.names import build_network
 
 
@@ -30,13 +31,13 @@ def model(
     for parameter in network.parameters():  # the new network is the zero function
         parameter.data.add_(0.05 * torch.randn_like(parameter))
     return Model(
+        network,
         name="ours",
-        network=network,
         schedule=schedule,
         prediction=prediction,  # type: ignore[arg-type]
         shape=(1, 28, 28),
         defaults=defaults or SamplingDefaults(),
-        class_names=[str(i) for i in range(config.get("classes") or 0)],
+        classes=config.get("classes"),
     )
 
 
@@ -127,7 +128,7 @@ def test_an_exported_folder_is_one_of_ours_too(tmp_path: Path) -> None:
 
 def test_what_diffusers_cannot_ask_is_refused(tmp_path: Path) -> None:
     for refused, message in (
-        (model("classic", FixedSigma(0.5), "x0", hidden=4, timed=False), "UNets that are told a timestep"),
+        (model("classic", FixedSigma(0.5), "x0", hidden=4, timed=False), "UNets of ours with a timestep"),
         (
             model("classic", BetaTable("linear"), "flow", hidden=4),
             "no scheduler of diffusers is a .* with flow",

@@ -378,7 +378,7 @@ def test_a_known_picture_of_another_size_is_refused_before_the_first_step() -> N
         (lambda: mean(7), "expression or a text"),
         (lambda: Projected(radius=0), "radius"),
         (lambda: value(crops("a"), picture(0), native=(32, 32)), "smaller than the network"),
-        (lambda: value(prompt("a", network="none"), picture(0)), "named 'none'; the run has weak"),
+        (lambda: value(prompt("a", network="none"), picture(0)), "'none'; the run has weak"),
         (lambda: from_json({"prompt": "a", "colour": 1}, {}), "unknown colour"),
         (lambda: from_json({"paint": "a"}, {}), "no kind of expression"),
         (lambda: from_json([1], {}), "an expression is an object"),
@@ -386,7 +386,6 @@ def test_a_known_picture_of_another_size_is_refused_before_the_first_step() -> N
         (lambda: from_json({"label": "x"}, {}), "a condition is"),
         (lambda: from_json({"guided": "much", "of": {"prompt": "a"}}, {}), "guided"),
         (lambda: from_json({"known": "abc"}, {}), "not at hand"),
-        (lambda: to_json(prompt("a").guided(lambda now, to: 3.0)), "use a Curve"),
     ],
 )
 def test_bad_values_are_refused_in_one_line(make: object, message: str) -> None:

@@ -20,7 +20,8 @@ from sfumato.core.prediction import Estimate
 from sfumato.core.sampler import sampler
 from sfumato.core.schedule import BetaTable
 from sfumato.core.solvers import make_solver
-from sfumato.models.pretrained.in_pixels import Codec, in_pixels
+from sfumato.models.codec import Codec
+from sfumato.models.in_pixels import in_pixels
 from toys import Toy
 
 

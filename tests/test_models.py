@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from sfumato.core.frame import Label, Prompt, Unconditional
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.models.conditioning import DIGIT_WORDS
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.saved import load_model, save_model
 from sfumato.models.files.store import read_folder
-from sfumato.models.model import DIGIT_WORDS, Model, SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.models.networks.names import NETWORKS, build_network
 from sfumato.models.networks.residual import ResidualUNet
@@ -20,7 +22,6 @@ from sfumato.models.networks.unet import ClassicUNet, DownConv, FCBlock, Flatten
 from sfumato.models.runtime.eager import GELU
 from spoiled import edit
 
-NAMES = tuple("0123456789")
 NONE = torch.tensor([-1])
 
 
@@ -46,15 +47,14 @@ def stirred(network: Network, seed: int = 0) -> Network:
 
 def model(network: Network | None = None, schedule: Schedule | None = None, prediction="flow") -> Model:
     network = network or stirred(ResidualUNet(width=16, deep=32, middle=2, classes=10))
-    names = NAMES if network.classes else ()
     return Model(
+        network,
         name="toy",
-        network=network,
         schedule=schedule or Flow(),
         prediction=prediction,
         shape=(1, 28, 28),
         defaults=SamplingDefaults(steps=7),
-        class_names=names,
+        classes=network.classes,
         provenance={"seed": 0},
     )
 
@@ -263,7 +263,7 @@ class Told(Network):
     def config(self):
         return {}
 
-    def forward(self, x, t, label):
+    def forward(self, x, t, label=None):
         self.asked.append((t, label))
         return self.answer.expand_as(x)
 
@@ -288,20 +288,14 @@ def test_conditions_become_labels():
     assert network.asked[0][1].tolist() == [-1, 4, 7, *range(10)]
 
 
-def test_an_untimed_network_is_not_told_the_time():
-    network = Told(torch.zeros(1), timed=False, classes=None)
-    model(network, FixedSigma(0.5), "x0").denoise(noise(1, 1, 28, 28), torch.ones(1), [Unconditional()])
-    assert network.asked[0][0] is None
-
-
 @pytest.mark.parametrize(
     ("classes", "condition", "message"),
     [
-        (10, Label(10), "toy has no class 10; it knows 0, 1, 2"),
-        (10, Label(-1), "toy has no class -1"),
-        (10, Prompt("a rocket"), "toy cannot draw 'a rocket'; it knows 0, 1, 2"),
-        (None, Label(3), "toy has no class 3; it knows no classes: ask it without a condition"),
-        (None, Prompt("seven"), "toy cannot draw 'seven'; it knows no classes"),
+        (10, Label(10), "no class 10; it knows 0, 1, 2"),
+        (10, Label(-1), "no class -1"),
+        (10, Prompt("a rocket"), "cannot draw 'a rocket'; it knows 0, 1, 2"),
+        (None, Label(3), "no class 3; it knows no classes"),
+        (None, Prompt("seven"), "cannot draw 'seven'; it knows no classes"),
     ],
 )
 def test_a_condition_without_an_answer_is_refused(classes, condition, message):

@@ -66,8 +66,9 @@ def asked(rows: int, seed: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_residual_blocks_answer_the_same(name: str, given: bool) -> None:
+    torch.manual_seed(0)
     network = shaken(Chain(**CONFIGURATIONS[name]))
-    true, ready = deepcopy(network), adapted(network, CPU, torch.float32, given=given)
+    true, ready = deepcopy(network), adapted(network, CPU, torch.float32, owned=given)
     assert all(type(block) is ResidualBlock for block in ready.get_submodule("blocks").children())
     with torch.inference_mode():
         for rows, seed in ((1, 0), (3, 1), (1, 2)):
@@ -78,7 +79,7 @@ def test_residual_blocks_answer_the_same(name: str, given: bool) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_blocks_run_as_they_are_written(name: str) -> None:
     network = shaken(Chain(**OTHERS[name]))
-    true, ready = deepcopy(network), adapted(network, CPU, torch.float32, given=True)
+    true, ready = deepcopy(network), adapted(network, CPU, torch.float32, owned=True)
     assert all(type(block) is ResnetBlock2D for block in ready.get_submodule("blocks").children())
     x, embedding = asked(2, 0)
     told = None if name == "timeless" else embedding
@@ -87,7 +88,7 @@ def test_other_blocks_run_as_they_are_written(name: str) -> None:
 
 
 def test_time_is_projected_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready = adapted(shaken(Chain()), CPU, torch.float32, given=True)
+    ready = adapted(shaken(Chain()), CPU, torch.float32, owned=True)
     calls: list[tuple[int, ...]] = []
     forward = PackedLinear.forward
 
@@ -106,7 +107,7 @@ def test_time_is_projected_once_in_a_pass(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_an_embedding_that_was_written_into_is_another() -> None:
     network = shaken(Chain())
-    true, ready = deepcopy(network), adapted(network, CPU, torch.float32, given=True)
+    true, ready = deepcopy(network), adapted(network, CPU, torch.float32, owned=True)
     x, embedding = asked(2, 0)
     with torch.no_grad():
         ready(x, embedding)
@@ -116,7 +117,7 @@ def test_an_embedding_that_was_written_into_is_another() -> None:
 
 def test_blocks_follow_weights_that_are_changed() -> None:
     network = shaken(Chain())
-    ready = adapted(network, CPU, torch.float32, given=False)
+    ready = adapted(network, CPU, torch.float32, owned=False)
     x, embedding = asked(1, 0)
     with torch.no_grad():
         ready(x, embedding)
@@ -130,7 +131,7 @@ def test_positions_attend_the_same(biased: bool) -> None:
     attention = shaken(
         Attention(16, heads=2, dim_head=8, norm_num_groups=4, residual_connection=True, bias=biased)
     )
-    ready = Packing(torch.float32, given=False).ready(attention)
+    ready = Packing(torch.float32, owned=False).ready(attention)
     assert type(ready) is PositionAttention
     x, _ = asked(3, 0)
     with torch.inference_mode():
@@ -142,7 +143,7 @@ def test_tokens_attend_the_same_and_words_as_they_did() -> None:
     x, words = torch.randn(2, 20, 16), torch.randn(2, 5, 12)
     tokens = shaken(Attention(16, heads=2, dim_head=8))
     across = shaken(Attention(16, cross_attention_dim=12, heads=2, dim_head=8))
-    packing = Packing(torch.float32, given=False)
+    packing = Packing(torch.float32, owned=False)
     one, other = packing.ready(tokens), packing.ready(across)
     assert isinstance(one.processor, FusedAttnProcessor2_0)
     assert not isinstance(other.processor, FusedAttnProcessor2_0)
@@ -154,7 +155,7 @@ def test_tokens_attend_the_same_and_words_as_they_did() -> None:
 def test_a_network_of_diffusers_runs_on_these_blocks_and_keeps_no_weights_twice() -> None:
     unet = tiny.if_unet(16, upscales=False).eval().requires_grad_(False)
     blocks = sum(type(module) is ResnetBlock2D for module in unet.modules())
-    ready = adapted(unet, CPU, torch.float32, given=True)
+    ready = adapted(unet, CPU, torch.float32, owned=True)
     x, text = torch.randn(2, 3, 16, 16), torch.randn(2, 5, unet.config.encoder_hid_dim)
     with torch.inference_mode():
         ready(x, torch.full((2,), 400.0), text)

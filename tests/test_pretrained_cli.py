@@ -85,7 +85,7 @@ def test_a_recipe_file_of_a_cascade_runs_with_its_folders_elsewhere(
     code, _, err = run("run", "moved.yaml")
     assert (code, err.startswith("error: no model")) == (3, True)
     code, _, err = run("run", "moved.yaml", "--model", stages[0], "--stage", stages[1], "--stage", stages[2])
-    assert (code, "2 --stage for 1 further stages" in err) == (2, True)
+    assert (code, "--stage" in err) == (2, True)
     code, _, err = run("run", "moved.yaml", "--model", stages[0], "--stage", stages[1], "--out", "again.png")
     assert code == 0, err
     assert read_picture(Path("generate.png")).equal(read_picture(Path("again.png")))
@@ -249,7 +249,7 @@ def test_prompts_are_encoded_here_and_drawn_there(
         (["encode", "in.txt"], b"a" * 1_000_001, (2, "more than 1,000,000 bytes")),
         (["encode", "in.txt", "--out", "x.pt"], b"a", (2, ".safetensors")),
         (["encode", "in.txt", "--out", "no/x.safetensors"], b"a", (1, "there is no folder")),
-        (["encode", "in.txt", "--model", "digits"], b"a", (2, "so it makes none")),
+        (["encode", "in.txt", "--model", "digits"], b"a", (2, "digits takes no encoded prompts")),
         (["encode", "in.txt", "--model", "nowhere"], b"a", (3, "no model 'nowhere'")),
         (["generate", "7", "--embeddings", "in.txt"], b"a", (2, "emoji takes no encoded prompts")),
         (

@@ -23,13 +23,14 @@ from torch import nn
 
 import sfumato as sf
 import tiny_pipelines as tiny
+from sfumato.cache import cache_folder
 from sfumato.core.solvers import SOLVERS
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
-from sfumato.models.pretrained import HUB, encoders, text
-from sfumato.models.pretrained.embeddings import cache_folder
+from sfumato.models.files.registry import HUB
+from sfumato.models.pretrained import encoders, loading
 from sfumato.models.pretrained.loading import load_tokenizer, open_folder
+from sfumato.models.pretrained.prompts import EncodedPrompts
 from sfumato.models.pretrained.safety import read_shapes
-from sfumato.models.pretrained.text import TextModel
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -151,7 +152,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str, int]] = {
     ),
     "classes that are no classes": (
         lambda f: change(f / "unet" / "config.json", class_embed_type="timestep"),
-        "is told more than a class",
+        "takes more than a class",
         1,
     ),
     "no scheduler": (lambda f: shutil.rmtree(f / "scheduler"), "there is no .*scheduler_config.json", 3),
@@ -295,7 +296,7 @@ def test_damage_of_what_is_loaded_later_is_one_line(deepfloyd: Path, tmp_path: P
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_values_that_are_not_finite_stop_with_a_word_about_dtype(ddpm: Path, dtype: torch.dtype) -> None:
     model = sf.load(str(ddpm), dtype=dtype)
-    model.network.get_parameter("inner.conv_out.bias").data.fill_(torch.inf)
+    model.network.network.get_parameter("inner.conv_out.bias").data.fill_(torch.inf)
     with pytest.raises(SfumatoError, match="not finite: use float32") as caught:
         sf.sample(model, sf.unconditional(), seed=0, steps=2)
     assert caught.value.exit_code == 1
@@ -362,7 +363,7 @@ def test_the_headers_of_true_files_are_read(ddpm: Path) -> None:
 def test_a_pretrained_network_is_not_saved_anew(ddpm: Path, tmp_path: Path) -> None:
     from sfumato.models.files.saved import save_model
 
-    with pytest.raises(UsageError, match="kept in the folder that it came in"):
+    with pytest.raises(UsageError, match="stays in its folder"):
         save_model(sf.load(str(ddpm)), tmp_path / "out")
 
 
@@ -374,7 +375,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The networks that come into memory, in order; the text encoder must be gone when the UNet comes."""
     order: list[str] = []
     alive: list[weakref.ref[nn.Module]] = []
-    true = text.load_network
+    true = loading.load_network
 
     def load(folder: Any, component: str, **kwargs: Any) -> nn.Module:
         gc.collect()
@@ -386,31 +387,31 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             alive.append(weakref.ref(module))
         return module
 
-    monkeypatch.setattr(text, "load_network", load)
+    monkeypatch.setattr(loading, "load_network", load)
     monkeypatch.setattr(encoders, "load_network", load)
     return order
 
 
-def text_model(folder: Path) -> TextModel:
-    model = sf.load(str(folder))
-    assert isinstance(model, TextModel)
-    return model
+def prompts_of(model: sf.Model | Path) -> EncodedPrompts:
+    model = sf.load(str(model)) if isinstance(model, Path) else model
+    assert isinstance(model.conditioner, EncodedPrompts)
+    return model.conditioner
 
 
 def test_texts_are_encoded_once_and_before_the_unet(deepfloyd: Path, loaded: list[str]) -> None:
     what = sf.anagram("a cat", "a dog", view="flip").guided(3, negative="a bird")
-    made = sf.sample(text_model(deepfloyd), what, seed=0, steps=2).x
+    made = sf.sample(sf.load(str(deepfloyd)), what, seed=0, steps=2).x
     assert loaded == ["text_encoder", "unet"]
-    again = sf.sample(text_model(deepfloyd), what, seed=0, steps=2).x
+    again = sf.sample(sf.load(str(deepfloyd)), what, seed=0, steps=2).x
     assert loaded == ["text_encoder", "unet", "unet"]  # from the cache on disk
     assert torch.equal(made, again)
-    sf.sample(text_model(deepfloyd), "A DOG ", seed=0, steps=1, guidance=1)  # cleaned, it is known
+    sf.sample(sf.load(str(deepfloyd)), "A DOG ", seed=0, steps=1, guidance=1)  # cleaned, it is known
     assert loaded.count("text_encoder") == 1
 
 
 def test_guidance_that_ends_early_does_not_bring_the_encoder_back(deepfloyd: Path, loaded: list[str]) -> None:
     what = sf.prompt("a cat").guided(3, between=(0.0, 0.5))  # the empty text is first asked half-way
-    sf.sample(text_model(deepfloyd), what, seed=0, steps=4)
+    sf.sample(sf.load(str(deepfloyd)), what, seed=0, steps=4)
     assert loaded == ["text_encoder", "unet"]
 
 
@@ -420,39 +421,39 @@ def test_a_cache_that_cannot_be_written_is_no_failure(
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "file"))
     with pytest.warns(UserWarning, match="cannot write embeddings .* encoded anew in every run"):
-        text_model(deepfloyd).embeddings.prepare(["a cat"])
+        prompts_of(deepfloyd).embeddings.prepare(["a cat"])
 
 
 def test_a_damaged_cache_is_encoded_again(deepfloyd: Path, loaded: list[str]) -> None:
-    text_model(deepfloyd).embeddings.prepare(["a cat"])
-    (kept,) = cache_folder().rglob("*.safetensors")
+    prompts_of(deepfloyd).embeddings.prepare(["a cat"])
+    (kept,) = (cache_folder() / "embeddings").rglob("*.safetensors")
     kept.write_bytes(b"damaged")
-    text_model(deepfloyd).embeddings.prepare(["a cat"])
+    prompts_of(deepfloyd).embeddings.prepare(["a cat"])
     assert loaded == ["text_encoder", "text_encoder"]
 
 
 def test_embeddings_travel_as_a_file_and_replace_the_encoder(
     deepfloyd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = text_model(deepfloyd)
+    model = sf.load(str(deepfloyd))
     made = sf.sample(model, "a cat", seed=0, steps=2).x
-    file = model.embeddings.export(tmp_path / "prompts.safetensors", ["a cat", ""])
+    file = prompts_of(model).embeddings.export(tmp_path / "prompts.safetensors", ["a cat", ""])
 
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "empty"))
     bare = shutil.copytree(deepfloyd, tmp_path / "bare")
     shutil.rmtree(bare / "text_encoder")
-    other = text_model(bare)
+    other = sf.load(str(bare))
     with pytest.raises(ModelUnavailableError, match="no text encoder and no embedding of"):
         sf.sample(other, "a cat", seed=0, steps=2)
-    assert other.embeddings.read(file) == ["a cat", ""]
+    assert prompts_of(other).read(file) == ["a cat", ""]
     assert torch.equal(sf.sample(other, "a cat", seed=0, steps=2).x, made)
     with pytest.raises(ModelUnavailableError, match="no embedding of 'a dog'"):
         sf.sample(other, "a dog", seed=0, steps=2)
 
 
 def test_embeddings_of_another_encoder_are_refused(deepfloyd: Path, tmp_path: Path) -> None:
-    file = text_model(deepfloyd).embeddings.export(tmp_path / "prompts.safetensors", ["a cat"])
-    model = text_model(tiny.stable_diffusion(tmp_path / "latent"))
+    file = prompts_of(deepfloyd).embeddings.export(tmp_path / "prompts.safetensors", ["a cat"])
+    model = prompts_of(tiny.stable_diffusion(tmp_path / "latent"))
     with pytest.raises(UsageError, match="encoded by another text encoder"):
         model.embeddings.read(file)
     with pytest.raises(UsageError, match="cannot be read as embeddings"):
@@ -462,8 +463,8 @@ def test_embeddings_of_another_encoder_are_refused(deepfloyd: Path, tmp_path: Pa
 
 
 def test_embeddings_that_do_not_fit_are_one_line(deepfloyd: Path, tmp_path: Path) -> None:
-    model = text_model(deepfloyd)
-    good = model.write_embeddings(tmp_path / "good.safetensors", ["a cat"])
+    model = prompts_of(deepfloyd)
+    good = model.write(tmp_path / "good.safetensors", ["a cat"])
     bare = shutil.copytree(deepfloyd, tmp_path / "bare")
     shutil.rmtree(bare / "text_encoder")
     tensors, about = load_file(good), {"format": "sfumato-embeddings-1", "encoder": "", "texts": '["a cat"]'}
@@ -476,17 +477,15 @@ def test_embeddings_that_do_not_fit_are_one_line(deepfloyd: Path, tmp_path: Path
         file = tmp_path / f"{name}.safetensors"
         save_file(changed, file, about)
         with pytest.raises(UsageError, match=message) as caught:
-            text_model(bare).read_embeddings(file)
+            prompts_of(bare).read(file)
         assert "\n" not in str(caught.value)
-    other = text_model(bare)
-    other.read_embeddings(good)
+    other = prompts_of(bare)
+    other.read(good)
     save_file({"0": tensors["0"][:5].contiguous()}, tmp_path / "short.safetensors", about)
     with pytest.raises(UsageError, match="of another length"):
-        other.read_embeddings(tmp_path / "short.safetensors")
+        other.read(tmp_path / "short.safetensors")
     with pytest.raises(UsageError, match=r"written as \.safetensors"):
-        model.write_embeddings(tmp_path / "x.pt", ["a cat"])
-    with pytest.raises(UsageError, match="so it makes none"):
-        sf.load("digits").write_embeddings(tmp_path / "x.safetensors", ["7"])
+        model.write(tmp_path / "x.pt", ["a cat"])
     with pytest.raises(UsageError, match="digits takes no encoded prompts"):
         sf.load("digits", embeddings=[good])
 
@@ -494,7 +493,7 @@ def test_embeddings_that_do_not_fit_are_one_line(deepfloyd: Path, tmp_path: Path
 def test_pooled_embeddings_travel_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny.stable_diffusion_xl(tmp_path / "xl")
     made = sf.sample(sf.load(str(folder)), "a cat", seed=0, steps=2).x
-    file = sf.load(str(folder)).write_embeddings(tmp_path / "prompts.safetensors", ["a cat"])
+    file = prompts_of(folder).write(tmp_path / "prompts.safetensors", ["a cat"])
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "empty"))
     shutil.rmtree(folder / "text_encoder_2")
     assert torch.equal(sf.sample(sf.load(str(folder), embeddings=[file]), "a cat", seed=0, steps=2).x, made)
@@ -510,7 +509,7 @@ def test_a_stage_without_a_text_encoder_asks_that_of_the_first(
     loaded.clear()
     assert torch.equal(sf.sample(sf.load_cascade(str(deepfloyd), str(larger)), "a cat", **how).x, made)
     assert loaded == ["unet", "unet"]  # the texts are in the cache of the encoder that is left
-    file = text_model(deepfloyd).write_embeddings(tmp_path / "prompts.safetensors", ["a cat"])
+    file = prompts_of(deepfloyd).write(tmp_path / "prompts.safetensors", ["a cat"])
     bare = shutil.copytree(deepfloyd, tmp_path / "bare")
     shutil.rmtree(bare / "text_encoder")
     cascade = sf.load_cascade(str(bare), str(larger), embeddings=[file])
@@ -524,14 +523,14 @@ def test_clip_under_the_names_that_published_folders_have(
 ) -> None:
     """They say text_model. before each name, and keep a buffer of positions that is no weight today."""
     folder = tiny.stable_diffusion(tmp_path / "latent")
-    here = text_model(folder).embeddings.rows(["a cat"], torch.device("cpu")).hidden
+    here = prompts_of(folder).embeddings.rows(["a cat"], torch.device("cpu")).hidden
     weights = folder / "text_encoder" / "model.safetensors"
     names = {name.removeprefix("text_model."): tensor for name, tensor in load_file(weights).items()}
     published = {f"text_model.{name}": tensor for name, tensor in names.items()}
     published["text_model.embeddings.position_ids"] = torch.arange(20)[None]
     save_file(published, weights, {"format": "pt"})
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path / "another"))
-    assert torch.equal(text_model(folder).embeddings.rows(["a cat"], torch.device("cpu")).hidden, here)
+    assert torch.equal(prompts_of(folder).embeddings.rows(["a cat"], torch.device("cpu")).hidden, here)
 
 
 def test_the_sentencepiece_tokenizer_that_deepfloyd_ships(deepfloyd: Path, tmp_path: Path) -> None:
@@ -554,12 +553,12 @@ def test_the_sentencepiece_tokenizer_that_deepfloyd_ships(deepfloyd: Path, tmp_p
     tokenizer = load_tokenizer(open_folder(folder))
     for words in ("a cat", "a dog and a campfire"):
         assert tokenizer(words).input_ids == [*pieces.encode(words), 1]
-    text_model(folder).embeddings.prepare(["a cat"])
+    prompts_of(folder).embeddings.prepare(["a cat"])
 
 
 def test_a_text_that_is_too_long_is_cut_with_a_word(deepfloyd: Path) -> None:
     with pytest.warns(UserWarning, match="the prompt is cut to 77 tokens"):
-        text_model(deepfloyd).embeddings.prepare(["a cat " * 40])
+        prompts_of(deepfloyd).embeddings.prepare(["a cat " * 40])
 
 
 # --------------------------------------------------------------------------------------------------- hub
@@ -673,9 +672,9 @@ def test_what_is_cached_is_loaded_without_a_connection_at_the_revision_that_is_p
     old, new = "a" * 40, "b" * 40
     cached(tmp_path / "hub", "somebody/faces", old, ddpm)
     cached(tmp_path / "hub", "somebody/faces", new, tiny.unet2d(tmp_path / "classes", classes=5))
-    assert sf.load("somebody/faces", offline=offline).classes == 5
-    assert sf.load(f"somebody/faces@{new}", offline=offline).classes == 5
-    assert sf.load(f"somebody/faces@{old}", offline=offline).classes is None
+    assert len(sf.load("somebody/faces", offline=offline).class_names) == 5
+    assert len(sf.load(f"somebody/faces@{new}", offline=offline).class_names) == 5
+    assert sf.load(f"somebody/faces@{old}", offline=offline).class_names == ()
     with pytest.raises(ModelUnavailableError, match="not in the local cache, and this run is offline"):
         sf.load(f"somebody/faces@{'c' * 40}", offline=offline)
     cached(tmp_path / "hub", HUB["deepfloyd-m"].repository, old, tiny.deepfloyd(tmp_path / "if"))
@@ -684,7 +683,7 @@ def test_what_is_cached_is_loaded_without_a_connection_at_the_revision_that_is_p
 
 
 def test_t5_is_not_fetched_where_prompts_come_encoded(asked: Any, deepfloyd: Path, tmp_path: Path) -> None:
-    file = text_model(deepfloyd).write_embeddings(tmp_path / "prompts.safetensors", ["a cat"])
+    file = prompts_of(deepfloyd).write(tmp_path / "prompts.safetensors", ["a cat"])
     weights = "text_encoder/model-00001-of-00002.safetensors"
     calls = asked(deepfloyd)
     sf.load("deepfloyd")
@@ -715,7 +714,7 @@ def test_a_cascade_by_name_fetches_what_its_height_needs_and_one_text_encoder(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
     cascade = sf.load_cascade("deepfloyd-m", upscale=32)
-    assert [model.name for model in cascade.models] == ["deepfloyd-m", "deepfloyd-2-m"]
+    assert [model.name for model in cascade.stages] == ["deepfloyd-m", "deepfloyd-2-m"]
     assert places.keys() - {call["repository"] for call in calls} == {HUB["x4-upscaler"].repository}
     t5 = {call["repository"]: fetched(call, "text_encoder/model.safetensors") for call in calls}
     assert t5 == {HUB["deepfloyd-m"].repository: True, HUB["deepfloyd-2-m"].repository: False}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sfumato.apps.report.chapters import CHAPTERS
+from sfumato.apps.report.chapters import REPORT
 from test_report import report_of, write_tour
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="the
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with what is shown in most ways, and with sections that are not made."""
     folder = tmp_path_factory.mktemp("page")
-    chapters = [chapter for chapter in CHAPTERS if chapter.id in {"0", "4", "8", "9", "b1"}]
+    chapters = [chapter for chapter in REPORT.chapters if chapter.id in {"0", "4", "8", "9", "b1"}]
     report_of(folder / "out", write_tour(folder / "tour"), quick=True).make(chapters=chapters)
     return folder / "out" / "index.html"
 

@@ -288,7 +288,7 @@ def test_at_pure_noise_and_at_data() -> None:
         to_x0(answer, "eps", x, 0.0, 1.0)
     with pytest.raises(UsageError, match="an eps prediction says nothing about x0 where alpha is 0"):
         to_x0(answer, "eps", x, torch.tensor([0.5, 0.0]).view(2, 1, 1, 1), 1.0)
-    with pytest.raises(UsageError, match="there is no noise to tell where sigma is 0"):
+    with pytest.raises(UsageError, match="where sigma is 0"):
         eps_of(x, x, 1.0, 0.0)
 
 

@@ -191,7 +191,7 @@ def test_the_models_are_listed(client: openai.OpenAI) -> None:
         {"size": "16x16", "class_names": list("0123456789")},
     )
     assert client.models.retrieve("toy").id == "toy"
-    with pytest.raises(openai.NotFoundError, match="there are toy"):
+    with pytest.raises(openai.NotFoundError, match="toy"):
         client.models.retrieve("other")
 
 
@@ -203,11 +203,11 @@ def test_the_models_are_listed(client: openai.OpenAI) -> None:
         ({"prompt": "9"}, openai.InternalServerError, None, "the server failed at this request"),
         ({"prompt": "3", "model": "dall-e-3"}, openai.NotFoundError, "model", "no such model"),
         ({"prompt": "3", "n": 11}, openai.BadRequestError, "n", "less than or equal to 10"),
-        ({"prompt": "3", "style": "vivid"}, openai.BadRequestError, "style", "unknown or unsupported"),
+        ({"prompt": "3", "style": "vivid"}, openai.BadRequestError, "style", "style"),
         ({"prompt": "3", "quality": "hd"}, openai.BadRequestError, "quality", "'auto'"),
         ({"prompt": "3", "background": "transparent"}, openai.BadRequestError, "background", "'opaque'"),
-        ({"prompt": "3", "output_compression": 50}, openai.BadRequestError, None, "a png is exact"),
-        ({"prompt": "3", "partial_images": 1}, openai.BadRequestError, None, "needs stream"),
+        ({"prompt": "3", "output_compression": 50}, openai.BadRequestError, None, "output_compression"),
+        ({"prompt": "3", "partial_images": 1}, openai.BadRequestError, None, "stream"),
         ({"prompt": "3", "size": "17x17"}, openai.BadRequestError, "size", "toy makes 16x16"),
     ],
 )
@@ -270,17 +270,17 @@ def test_pictures_of_a_recipe_go_by_names(server: Live) -> None:
     [
         ({"expression": {"filter": "low_pass:sigma=2", "of": {"prompt": "3"}}}, "do not sum to the identity"),
         ({"expression": {"known": "0" * 64}}, "not at hand"),
-        ({"expression": {"prompt": "3"}, "weights": "0" * 64}, "other weights"),
-        ({"expression": {"prompt": "3"}, "size": [10**6, 10**6]}, "pixels are made"),
+        ({"expression": {"prompt": "3"}, "weights": "0" * 64}, "weights"),
+        ({"expression": {"prompt": "3"}, "size": [10**6, 10**6]}, "1,048,576"),
         ({"expression": {"prompt": "3"}, "size": [8, 8]}, "makes 16 x 16"),
         ({"expression": {"prompt": "3"}, "steps": 10**9}, "steps"),
         ({"expression": {"prompt": "3"}, "count": 65}, "1 to 64 pictures"),
         ({"expression": {"prompt": "3"}, "steps": 1000, "repeats": 100}, "at most 10000 steps"),
         ({"expression": {"prompt": "3"}, "speed": 3}, "speed"),
-        ({"expression": {"guided": 3, "of": {"prompt": "3"}, "guide": "other"}}, "network named 'other'"),
+        ({"expression": {"guided": 3, "of": {"prompt": "3"}, "guide": "other"}}, "'other'"),
         ({"expression": ["prompt"]}, "an expression is an object"),
         ({"expression": {"prompt": "3"}, "solver": "magic"}, "magic"),
-        ({}, "expression is missing"),
+        ({}, "expression"),
     ],
 )
 def test_recipes_that_cannot_be_run(server: Live, change: dict[str, Any], message: str) -> None:
@@ -480,7 +480,7 @@ def test_masks_that_are_refused(server: Live, mask: bytes, message: str) -> None
     assert message in refused.json()["error"]["message"]
     two = [("image[]", png()), ("image[]", png()), ("mask", png(half_transparent()))]
     refused = server.client.post("/v1/images/edits", data={"prompt": "3"}, files=two)
-    assert "one mask goes with one image" in refused.json()["error"]["message"]
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "mask")
 
 
 BAD_JSON: dict[str, Any] = {
@@ -522,28 +522,27 @@ def test_values_that_are_refused(server: Live, name: str) -> None:
 
 
 BAD_BODIES: dict[str, tuple[bytes, int, str]] = {
-    "guidance NaN": (b'{"prompt": "3", "guidance_scale": NaN}', 400, "not JSON"),
-    "guidance 1e999": (b'{"prompt": "3", "guidance_scale": 1e999}', 400, "not JSON"),
-    "10 MB prompt": (json.dumps({"prompt": "a" * 10_000_000}).encode(), 413, "more than 1,048,576 bytes"),
-    "lone surrogate": (b'{"prompt": "\\ud800"}', 400, "lone surrogate"),
-    "surrogate as a name": (b'{"prompt": "3", "\\udfff": 1}', 400, "lone surrogate"),
-    "number of 10,000 digits": (b'{"prompt": "3", "seed": ' + b"9" * 10_000 + b"}", 400, "not JSON"),
-    "deep": (b"[" * 100_000, 400, "not JSON"),
-    "a list": (b"[]", 400, "valid dictionary"),
-    "nothing": (b"", 400, "missing"),
-    "latin-1": (b'{"prompt": "\xe9"}', 400, "not JSON"),
+    "guidance NaN": (b'{"prompt": "3", "guidance_scale": NaN}', 400, "invalid_json"),
+    "guidance 1e999": (b'{"prompt": "3", "guidance_scale": 1e999}', 400, "invalid_json"),
+    "10 MB prompt": (json.dumps({"prompt": "a" * 10_000_000}).encode(), 413, "too_large"),
+    "lone surrogate": (b'{"prompt": "\\ud800"}', 400, "invalid_json"),
+    "surrogate as a name": (b'{"prompt": "3", "\\udfff": 1}', 400, "invalid_json"),
+    "number of 10,000 digits": (b'{"prompt": "3", "seed": ' + b"9" * 10_000 + b"}", 400, "invalid_json"),
+    "deep": (b"[" * 100_000, 400, "invalid_json"),
+    "a list": (b"[]", 400, "invalid_value"),
+    "nothing": (b"", 400, "missing_parameter"),
+    "latin-1": (b'{"prompt": "\xe9"}', 400, "invalid_json"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_BODIES)
 def test_bodies_that_are_refused(server: Live, name: str) -> None:
-    body, status, message = BAD_BODIES[name]
+    body, status, code = BAD_BODIES[name]
     for path in ("/v1/images/generations", "/v1/recipes"):
         if status == 413 and path == "/v1/recipes":  # it may carry pictures
             continue
         refused = server.client.post(path, content=body, headers={"content-type": "application/json"})
-        assert refused.status_code == status, refused.text
-        assert message in refused.json()["error"]["message"]
+        assert (refused.status_code, refused.json()["error"]["code"]) == (status, code), refused.text
     healthy(server)
 
 
@@ -690,7 +689,7 @@ def test_an_api_key_is_asked_for() -> None:
             refused = httpx.get(f"{server.url}{path}")
             assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
         assert httpx.get(f"{server.url}/healthz").is_success
-        with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+        with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong").models.list()
         keyed = openai.OpenAI(base_url=f"{server.url}/v1", api_key=KEY)
         assert keyed.images.generate(prompt="3").data
@@ -701,10 +700,10 @@ def test_an_api_key_is_asked_for() -> None:
 
 def test_a_public_address_needs_a_key() -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(UsageError, match="can be reached by others: give --api-key-file"):
+        with pytest.raises(UsageError, match="--api-key-file"):
             Settings(host=host)
         assert Settings(host=host, api_key=KEY).allowed_hosts is None
-    with pytest.raises(UsageError, match="at least 16 characters"):
+    with pytest.raises(UsageError, match="16"):
         Settings(api_key="short")
     assert KEY not in repr(Settings(api_key=KEY))
     assert Settings().allowed_hosts == {"127.0.0.1", "localhost", "[::1]"}

@@ -98,13 +98,13 @@ def test_sigkill_leaves_nothing_and_a_new_server_begins_afresh(model: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["--host", "0.0.0.0"], 2, "can be reached by others: give --api-key-file"),
+        (["--host", "0.0.0.0"], 2, "give --api-key-file"),
         (["--model", "nothing"], 3, "no model 'nothing'"),
-        (["--model", "digits", "--model", "digits"], 2, "a model is named twice"),
+        (["--model", "digits", "--model", "digits"], 2, "--model: give each model once"),
         (["--api-key", "short"], 2, "at least 16 characters"),
         (["--api-key-file", "missing"], 2, "cannot be read as an API key"),
         (["--host", "192.0.2.1", "--api-key", "k" * 16], 1, "cannot listen on 192.0.2.1"),
-        (["--device", "cuda"], 2, "there is no cuda device here"),
+        (["--device", "cuda"], 2, "--device cuda: this machine has none"),
     ],
 )
 def test_what_is_wrong_is_said_at_once(

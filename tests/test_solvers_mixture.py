@@ -34,11 +34,11 @@ from sfumato.core.solvers import (
     DPMSolverPP,
     Euler,
     Heun,
-    Past,
+    PreviousStep,
     Solver,
     UniPC,
-    climb,
     make_solver,
+    renoise,
 )
 from sfumato.errors import UsageError
 
@@ -141,7 +141,7 @@ def primed_error(order: int, schedule: Schedule, steps: int) -> float:
     x = noise(6) * levels[0].sigma
     track = [gaussian_flow(one_mode(), x, levels[0], level) for level in levels]
     x0 = [exact(one_mode())(x, level) for x, level in zip(track, levels, strict=True)]
-    history = [Past(*past) for past in list(zip(levels, track, x0, strict=True))[: order - 1]]
+    history = [PreviousStep(*past) for past in list(zip(levels, track, x0, strict=True))[: order - 1]]
     solver = DPMSolverPP(order=order)  # type: ignore[arg-type]
     states = walk(solver, exact(one_mode()), track[order - 1], levels[order - 1 :], history=history)
     return rms(states[-1] - track[-1])
@@ -418,7 +418,7 @@ def test_an_emptied_history_is_a_new_start(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "kept"), [("dpm++2m", 2), ("dpm++3m", 3), ("unipc", 2)])
 def test_the_history_stays_short(name: str, kept: int) -> None:
-    history: list[Past] = []
+    history: list[PreviousStep] = []
     walk(make_solver(name), exact(two_modes()), noise(1), levels_between(Flow(), 5, 1, 9), history=history)
     assert len(history) == kept
 
@@ -430,20 +430,20 @@ def test_the_history_stays_short(name: str, kept: int) -> None:
     further=st.floats(0.01, 1),
     s=st.floats(0, 3),
 )
-def test_a_climb_keeps_the_marginal_variance(kind: str, low: float, further: float, s: float) -> None:
+def test_renoising_keeps_the_marginal_variance(kind: str, low: float, further: float, s: float) -> None:
     schedule = SCHEDULES[kind]
     now, to = schedule.level(low), schedule.level(low + (1 - low) * further)
     one, zero = torch.ones(1, dtype=F64), torch.zeros(1, dtype=F64)
-    a, d = climb(one, now, to, zero).item(), climb(zero, now, to, one).item()
+    a, d = renoise(one, now, to, zero).item(), renoise(zero, now, to, one).item()
     before, after = ((level.alpha * s) ** 2 + level.sigma**2 for level in (now, to))
     assert a**2 * before + d**2 == pytest.approx(after, rel=1e-9)
     assert a * now.alpha == pytest.approx(to.alpha, rel=1e-9)
 
 
-def test_a_climb_is_upward() -> None:
+def test_renoising_is_upward() -> None:
     low, high = Flow().level(0.2), Flow().level(0.6)
-    with pytest.raises(UsageError, match=r"a climb goes to more noise, not from time 0\.6 to 0\.2"):
-        climb(noise(1), high, low, noise(1))
+    with pytest.raises(UsageError, match=r"0\.6 to 0\.2"):
+        renoise(noise(1), high, low, noise(1))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import tiny_pipelines as tiny
-from sfumato.models.runtime.eager import DIVISORS, GELU, OF_PROMPTS, One, Remembered, same, without_division
+from sfumato.models.runtime.eager import (
+    DIVISORS,
+    GELU,
+    PROMPT_MODULES,
+    Cached,
+    NoDivision,
+    same,
+    without_division,
+)
 from sfumato.models.runtime.packing import adapted, can_pack
 
 CPU = torch.device("cpu")
@@ -49,7 +57,7 @@ def test_gelu_takes_vectors() -> None:
 
 def test_the_same_question_is_answered_once() -> None:
     layer = Counted(4, 3)
-    remembered = Remembered(layer)
+    remembered = Cached(layer)
     x = torch.randn(2, 5, 4)
     first = remembered(x)
     assert torch.equal(first, F.linear(x, layer.weight, layer.bias))
@@ -64,7 +72,7 @@ def test_the_same_question_is_answered_once() -> None:
 
 def test_pictures_beside_a_prompt_are_not_remembered() -> None:
     layer = nn.Bilinear(4, 3, 2)
-    remembered, text = Remembered(layer), torch.randn(2, 4)
+    remembered, text = Cached(layer), torch.randn(2, 4)
     for picture in torch.randn(2, 2, 3):
         assert torch.equal(remembered(text, picture), layer(text, picture))
 
@@ -86,7 +94,7 @@ def test_same_is_the_same_in_every_bit(dtype: torch.dtype, shape: tuple[int, ...
 
 def test_one_divides_without_a_copy() -> None:
     x = torch.randn(3)
-    assert x / One() is x
+    assert x / NoDivision() is x
 
 
 @needs_packing
@@ -94,29 +102,29 @@ def test_only_a_one_is_spared() -> None:
     module = nn.Module()
     module.output_scale_factor, module.rescale_output_factor = 1.0, 2.0
     without_division(module)
-    assert isinstance(module.output_scale_factor, One)
+    assert isinstance(module.output_scale_factor, NoDivision)
     assert module.rescale_output_factor == 2.0
 
 
 @needs_packing
 def test_the_parts_of_a_network_that_see_the_prompts_alone_run_once() -> None:
-    """The names in spared.py are still those that diffusers gives."""
+    """The names in eager.py are still those that diffusers gives."""
     unet = tiny.if_unet(16, upscales=False).eval().requires_grad_(False)
     x, text = torch.randn(2, 3, 16, 16), torch.randn(2, 5, unet.config.encoder_hid_dim)
     times = (0.0, 400.0, 900.0)
     with torch.inference_mode():
         wanted = [unet(x, torch.full((2,), t), text).sample for t in times]
-        ready = adapted(unet, CPU, torch.float32, given=True)
-        parts = [m for m in ready.modules() if isinstance(m, Remembered)]
-        names = {n.rsplit(".", 1)[-1] for n, m in ready.named_modules() if isinstance(m, Remembered)}
+        ready = adapted(unet, CPU, torch.float32, owned=True)
+        parts = [m for m in ready.modules() if isinstance(m, Cached)]
+        names = {n.rsplit(".", 1)[-1] for n, m in ready.named_modules() if isinstance(m, Cached)}
         calls: list[int] = []
         for part in parts:
             part.module.register_forward_hook(lambda *_: calls.append(1))
         for t, true in zip(times, wanted, strict=True):
             torch.testing.assert_close(ready(x, torch.full((2,), t), text).sample, true, rtol=1e-4, atol=1e-4)
-        assert names == OF_PROMPTS
+        assert names == PROMPT_MODULES
         assert len(calls) == len(parts)
         ready(x, torch.full((2,), 0.0), text + 1)
         assert len(calls) == 2 * len(parts)
-    spared = [m for m in ready.modules() if any(isinstance(m.__dict__.get(n), One) for n in DIVISORS)]
+    spared = [m for m in ready.modules() if any(isinstance(m.__dict__.get(n), NoDivision) for n in DIVISORS)]
     assert spared

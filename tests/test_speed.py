@@ -16,20 +16,22 @@ import tiny_pipelines as tiny
 from sfumato.core.frame import Label, Unconditional
 from sfumato.core.schedule import Flow
 from sfumato.errors import UsageError
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.models.networks.residual import ResidualUNet
 from sfumato.models.networks.unet import ClassicUNet
-from sfumato.models.runtime import packing
+from sfumato.models.runtime import packing, placement
 from sfumato.models.runtime import runner as speed
 from sfumato.models.runtime.packing import PackedConv2d, PackedLinear, TokenGroupNorm, can_pack
+from sfumato.models.runtime.placement import Placement, compiler_missing
 from sfumato.models.runtime.runner import BUCKETS, Runner, bucket, on_tensors, padded
 
 CPU = torch.device("cpu")
 needs_packing = pytest.mark.skipif(not can_pack(torch.float32), reason="this build of torch packs nothing")
 needs_bf16 = pytest.mark.skipif(not can_pack(torch.bfloat16), reason="no bfloat16 in this processor's oneDNN")
 needs_compiler = pytest.mark.skipif(
-    speed.compiler_missing(CPU) is not None, reason="nothing compiles on this machine"
+    compiler_missing(CPU) is not None, reason="nothing compiles on this machine"
 )
 
 
@@ -75,7 +77,7 @@ def answer(network: Callable[..., Tensor], *args: Any, **named: Any) -> Tensor:
     ],
 )
 def test_a_packed_convolution_is_the_convolution(layer: nn.Conv2d) -> None:
-    packed = PackedConv2d(layer.requires_grad_(False), dtype=torch.float32, given=False)
+    packed = PackedConv2d(layer.requires_grad_(False), dtype=torch.float32, owned=False)
     for rows, side in ((2, 16), (1, 9), (7, 16)):  # it is packed for the first, right for all
         for layout in (torch.contiguous_format, torch.channels_last):
             x = torch.randn(rows, 6, side, side).contiguous(memory_format=layout)
@@ -83,13 +85,13 @@ def test_a_packed_convolution_is_the_convolution(layer: nn.Conv2d) -> None:
 
 
 @needs_packing
-def test_weights_that_were_given_away_are_packed_again_for_other_rows() -> None:
+def test_weights_that_were_freed_are_packed_again_for_other_rows() -> None:
     layer = nn.Conv2d(37, 20, 3, padding=1).requires_grad_(False)
-    true, packed = deepcopy(layer), PackedConv2d(layer, dtype=torch.float32, given=True)
+    true, packed = deepcopy(layer), PackedConv2d(layer, dtype=torch.float32, owned=True)
     for rows in (1, 4, 1, 64):
         x = torch.randn(rows, 37, 8, 8)
         torch.testing.assert_close(answer(packed, x), answer(true, x), rtol=0, atol=1e-5)
-    packed = PackedConv2d(true, dtype=torch.float32, given=True)
+    packed = PackedConv2d(true, dtype=torch.float32, owned=True)
     made = []
     for rows in (2, 2, 3):
         answer(packed, torch.randn(rows, 37, 8, 8))
@@ -121,7 +123,7 @@ def test_padded_texts_keep_the_accurate_normalisation() -> None:
     unet = tiny.if_unet(16, upscales=False).eval().requires_grad_(False)
     x, text = torch.randn(2, 3, 16, 16), 5 + 1e-3 * torch.randn(2, 77, tiny.WIDTH)
     true = answer(deepcopy(unet).double(), x.double(), 500.0, text.double(), return_dict=False)[0]
-    ours = answer(Runner(unet, device=CPU, dtype=torch.float32, given=True), x, torch.full((2,), 500.0), text)
+    ours = answer(Runner(unet, Placement(), owned=True), x, torch.full((2,), 500.0), text)
     assert float((ours[0] - true).abs().max()) < 1e-3
 
 
@@ -129,11 +131,11 @@ def test_padded_texts_keep_the_accurate_normalisation() -> None:
 
 
 @pytest.mark.parametrize("kind", ["residual", "classic"])
-@pytest.mark.parametrize("given", [False, True])
-def test_a_runner_answers_what_the_network_answers(kind: str, given: bool) -> None:
+@pytest.mark.parametrize("owned", [False, True])
+def test_a_runner_answers_what_the_network_answers(kind: str, owned: bool) -> None:
     network = networks()[kind]
     expected = {rows: answer(network, *asked(rows)) for rows in (3, 1)}
-    runner = Runner(network, device=CPU, dtype=torch.float32, given=given)
+    runner = Runner(network, Placement(), owned=owned)
     for rows, true in expected.items():
         assert float(true.std()) > 0.01
         torch.testing.assert_close(answer(runner, *asked(rows)), true, rtol=1e-4, atol=1e-4)
@@ -146,7 +148,7 @@ def test_bfloat16_is_what_autocast_computes(kind: str) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         cast = answer(network, *asked(4)).float()
     exact = answer(network, *asked(4))
-    ours = answer(Runner(network, device=CPU, dtype=torch.bfloat16), *asked(4)).float()
+    ours = answer(Runner(network, Placement(dtype=torch.bfloat16)), *asked(4)).float()
     assert float((ours - exact).std()) < 0.02 * float(exact.square().mean().sqrt())
     assert float((ours - exact).std()) < 2 * float((cast - exact).std())
 
@@ -154,15 +156,15 @@ def test_bfloat16_is_what_autocast_computes(kind: str) -> None:
 @needs_bf16
 def test_bfloat16_rounds_no_time() -> None:
     x, _, label = asked(1)
-    runner = Runner(networks()["residual"], device=CPU, dtype=torch.bfloat16)
+    runner = Runner(networks()["residual"], Placement(dtype=torch.bfloat16))
     # which eight bits of mantissa could not tell apart
     assert not torch.equal(*(answer(runner, x, torch.tensor([t]), label) for t in (0.7, 0.7005)))
 
 
-def test_a_network_that_is_not_given_stays_what_it_is_and_is_followed() -> None:
+def test_a_network_that_is_not_owned_stays_what_it_is_and_is_followed() -> None:
     network = networks()["residual"]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    runner = Runner(network, device=CPU, dtype=torch.float32)
+    runner = Runner(network, Placement())
     first = answer(runner, *asked(2))
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name])
@@ -174,9 +176,9 @@ def test_a_network_that_is_not_given_stays_what_it_is_and_is_followed() -> None:
 
 
 @needs_packing
-def test_a_network_that_is_given_frees_its_weights() -> None:
+def test_a_network_that_is_owned_frees_its_weights() -> None:
     network = networks()["residual"]
-    runner = Runner(network, device=CPU, dtype=torch.float32, given=True)
+    runner = Runner(network, Placement(), owned=True)
     answer(runner, *asked(1))
     packed = [layer for layer in runner.module().modules() if isinstance(layer, PackedConv2d | PackedLinear)]
     assert len(packed) > 5
@@ -187,9 +189,9 @@ def test_without_packing_weights_are_cast_once(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(packing, "can_pack", lambda dtype: False)
     network = networks()["residual"]
     exact = answer(network, *asked(3))
-    plain = Runner(network, device=CPU, dtype=torch.float32)
+    plain = Runner(network, Placement())
     assert plain.module() is network
-    ours = answer(Runner(network, device=CPU, dtype=torch.bfloat16), *asked(3)).float()
+    ours = answer(Runner(network, Placement(dtype=torch.bfloat16)), *asked(3)).float()
     assert 0 < float((ours - exact).std()) < 0.02 * float(exact.std())
 
 
@@ -239,10 +241,11 @@ class Compiled(nn.Module):
 
 
 def test_padded_rows_do_not_change_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placement, "compiler_missing", lambda device: None)
     monkeypatch.setattr(speed, "compiler_missing", lambda device: None)
     monkeypatch.setattr(speed, "_compiled", lambda network, device: Compiled(network))
     network = networks()["residual"]
-    runner = Runner(network, device=CPU, dtype=torch.float32, compile="on")
+    runner = Runner(network, Placement(compile="on"))
     for rows in (1, 5, 9):
         out = answer(runner, *asked(rows))
         assert len(out) == rows
@@ -252,13 +255,13 @@ def test_padded_rows_do_not_change_the_answers(monkeypatch: pytest.MonkeyPatch) 
 
 def toy() -> Model:
     return Model(
+        networks()["residual"],
         name="toy",
-        network=networks()["residual"],
         schedule=Flow(),
         prediction="flow",
         shape=(1, 28, 28),
         defaults=SamplingDefaults(steps=3),
-        class_names=tuple("0123456789"),
+        classes=10,
     )
 
 
@@ -266,44 +269,49 @@ def toy() -> Model:
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_compiled_model_makes_the_same_pictures(dtype: torch.dtype) -> None:
-    plain = sf.sample(toy().to("cpu", dtype, compile="off"), "3", seed=5, count=3, guidance=2).x
-    compiled = sf.sample(toy().to("cpu", dtype, compile="on"), "3", seed=5, count=3, guidance=2).x
+    plain = sf.sample(toy().place(Placement(dtype=dtype, compile="off")), "3", seed=5, count=3, guidance=2).x
+    compiled = sf.sample(
+        toy().place(Placement(dtype=dtype, compile="on")), "3", seed=5, count=3, guidance=2
+    ).x
     tolerance = 1e-3 if dtype is torch.float32 else 0.1
     assert float((plain - compiled).abs().max()) < tolerance
     assert float(plain.std()) > 0.05
 
 
 def test_auto_does_not_compile_on_a_cpu_however_long_the_run() -> None:
-    runner = Runner(networks()["residual"], device=CPU, dtype=torch.float32)
-    runner.expect(10**9)
+    runner = Runner(networks()["residual"], Placement())
+    runner.plan_rows(10**9)
     assert not runner.compiled
 
 
 def test_auto_compiles_for_a_long_run_where_that_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "PAYS", {"cpu": 100})
+    monkeypatch.setattr(placement, "compiler_missing", lambda device: None)
     monkeypatch.setattr(speed, "compiler_missing", lambda device: None)
     monkeypatch.setattr(speed, "_compiled", lambda network, device: Compiled(network))
     model = toy()
     sf.sample(model, sf.unconditional(), seed=0, count=50, steps=2)
-    assert isinstance(model._runner.module(), Compiled)
+    assert isinstance(model.runner.module(), Compiled)
     model = toy()
     sf.sample(model, sf.unconditional(), seed=0, count=49, steps=2)
     sf.sample(model, sf.unconditional(), seed=0, count=50, steps=2)  # too late: a model keeps its road
-    assert not isinstance(model._runner.module(), Compiled)
+    assert not isinstance(model.runner.module(), Compiled)
 
 
 # ------------------------------------------------------------------------------------------------ refusals
 
 
 def test_what_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = toy()
     with pytest.raises(UsageError, match="float16 on a CPU"):
-        model.to("cpu", torch.float16)
+        Placement(dtype=torch.float16)
     with pytest.raises(UsageError, match="compile is 'maybe'; there are auto, on, off"):
-        model.to("cpu", compile="maybe")  # type: ignore[arg-type]
-    monkeypatch.setattr(speed, "compiler_missing", lambda device: "there is no C++ compiler")
-    with pytest.raises(UsageError, match="compile on: there is no C\\+\\+ compiler; use auto or off"):
-        model.to("cpu", compile="on")
+        Placement(compile="maybe")  # type: ignore[arg-type]
+    monkeypatch.setattr(placement, "compiler_missing", lambda device: "there is no C++ compiler")
+    with pytest.raises(UsageError, match="there is no C\\+\\+ compiler"):
+        Placement(compile="on")
+    model = toy()
+    with pytest.raises(UsageError, match="leave offload out"):
+        model.place(Placement(device="cuda", offload="network"))
     assert (model.device, model.dtype) == (CPU, torch.float32)  # nothing was half done
     x = torch.randn(2, 1, 28, 28)
     model.denoise(x, torch.tensor([0.5, 0.5]), [Label(1), Unconditional()])

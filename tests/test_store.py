@@ -14,9 +14,10 @@ from torch import Tensor
 from sfumato.core.frame import Label
 from sfumato.core.schedule import Flow
 from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.saved import load_model, save_model
 from sfumato.models.files.store import read_file, read_folder, write_folder
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.residual import ResidualUNet
 
 LETTER = b"Dear Anna"
@@ -91,11 +92,11 @@ def test_a_model_in_shards_is_the_model(tmp_path: Path):
     network = ResidualUNet(width=16, deep=32, classes=10)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
-    shape = {"shape": (1, 28, 28), "class_names": tuple("0123456789")}
+    shape = {"shape": (1, 28, 28), "classes": 10}
     save_model(
         Model(
+            network,
             name="toy",
-            network=network,
             schedule=Flow(),
             prediction="flow",
             defaults=SamplingDefaults(),

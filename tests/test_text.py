@@ -18,14 +18,14 @@ from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
-from tools.convert_text import bert_config, bert_state, main
+from tools.convert_text import bert_config, bert_state, main, quantise
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.text.bert import Bert
 from sfumato.models.text.encoder import FOLDER, LENGTH, ROWS, load_text_encoder, read_text_encoder
-from sfumato.models.text.int8 import GROUP, SCALE, quantise, restore
+from sfumato.models.text.int8 import GROUP, SCALE, restore
 from sfumato.models.text.word_vectors import BAG, WordVectors, load_word_vectors
 from spoiled import edit
 

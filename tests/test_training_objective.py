@@ -15,7 +15,6 @@ from sfumato.errors import UsageError
 from sfumato.training.ema import Ema, EmaProfile, HalfLife, PowerFunction
 from sfumato.training.objective import (
     DROPPED,
-    Draw,
     EdmWeight,
     ErrorOf,
     FixedTime,
@@ -23,6 +22,7 @@ from sfumato.training.objective import (
     LogitNormalTimes,
     MinSnr,
     Objective,
+    RandomInputs,
     TableTimes,
     Times,
     UniformTimes,
@@ -174,7 +174,7 @@ def test_table_times_are_the_entries() -> None:
 
 def test_bad_objectives() -> None:
     settings = {"prediction": "eps", "weighting": ErrorOf(quantity="eps")}
-    with pytest.raises(UsageError, match="TableTimes needs a schedule with a table"):
+    with pytest.raises(UsageError, match="TableTimes"):
         Objective(schedule=Flow(), times=TableTimes(), **settings)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"drop_label is 1\.5"):
         Objective(schedule=Flow(), times=UniformTimes(), drop_label=1.5, **settings)  # type: ignore[arg-type]
@@ -204,11 +204,11 @@ def test_a_shorter_training_has_the_same_fall_of_its_rate() -> None:
 
 
 def test_bad_rates() -> None:
-    with pytest.raises(UsageError, match="factor with decay"):
+    with pytest.raises(UsageError, match="factor"):
         LearningRate(peak=1.0, factor=0.5)
-    with pytest.raises(UsageError, match="factor with decay"):
+    with pytest.raises(UsageError, match="factor"):
         LearningRate(peak=1.0, decay="epoch")
-    with pytest.raises(UsageError, match="peak above 0"):
+    with pytest.raises(UsageError, match="peak"):
         LearningRate(peak=0.0)
 
 
@@ -255,13 +255,13 @@ def test_averages_are_float32_and_counters_are_copied() -> None:
 
 
 def test_bad_averages() -> None:
-    with pytest.raises(UsageError, match=r"must lie between 0 and 0\.288"):
+    with pytest.raises(UsageError, match=r"0\.3"):
         PowerFunction(width=0.3)
-    with pytest.raises(UsageError, match="above 0"):
+    with pytest.raises(UsageError, match="half-life"):
         HalfLife(pictures=0)
 
 
 def test_draw_is_float32_on_the_cpu() -> None:
     draw = PRESETS["digits"].objective.draw((4, 1, 2, 2), generator())
-    assert isinstance(draw, Draw)
+    assert isinstance(draw, RandomInputs)
     assert (draw.noise.dtype, draw.t.dtype, draw.dropped.dtype) == (torch.float32, torch.float32, torch.bool)

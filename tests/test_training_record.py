@@ -3,30 +3,27 @@
 import statistics
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
+import tools
 import torch
+from tools.record_training import main, write_record
 
 import tiny
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures import save_picture
-from sfumato.training.history import Entry, read_history
-from sfumato.training.record import (
-    FILE,
-    main,
-    read_record,
-    record_of,
-    sheet_name,
-    thinned,
-    write_record,
-)
+from sfumato.training.history import TrainingStep, read_history
+from sfumato.training.loss_curve import draw_loss_curve
+from sfumato.training.record import FILE, Record, read_record, record_of, sheet_name, thinned
 
 
-def entries(count: int) -> list[Entry]:
+def entries(count: int) -> list[TrainingStep]:
     generator = torch.Generator().manual_seed(0)
     losses = torch.rand(count, generator=generator).tolist()
     return [
-        Entry(step=i + 1, loss=loss, learning_rate=1e-3, gradient_norm=1.0) for i, loss in enumerate(losses)
+        TrainingStep(step=i + 1, loss=loss, learning_rate=1e-3, gradient_norm=1.0)
+        for i, loss in enumerate(losses)
     ]
 
 
@@ -47,7 +44,7 @@ def test_a_thinned_curve_holds_every_step(count: int) -> None:
 
 
 def test_an_empty_curve_is_refused() -> None:
-    with pytest.raises(UsageError, match="without a step has no loss curve"):
+    with pytest.raises(UsageError, match="step"):
         thinned([])
 
 
@@ -72,29 +69,47 @@ def test_a_record_round_trips_through_a_folder(run: Path, tmp_path: Path) -> Non
     assert read_record(tmp_path / "nowhere") is None
 
 
-def test_the_command_keeps_what_it_is_asked_for(
+def test_the_tool_writes_the_record_and_the_sheets(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main([str(run), str(tmp_path), "--epoch", "2", "--per-epoch", "5"])
+    main(run, tmp_path, epoch=[2], per_epoch=5)
     assert capsys.readouterr().out.split() == [str(tmp_path / "epoch-002.png"), str(tmp_path / FILE)]
     found = read_record(tmp_path)
     assert found is not None
     assert found.preset == "normed"
 
 
-def test_the_command_refuses_a_sheet_that_was_not_drawn(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_tool_that_fails_ends_with_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("sys.argv", ["record_training", str(run), str(tmp_path), "--epoch", "7"])
     with pytest.raises(SystemExit) as end:
-        main([str(run), str(tmp_path), "--epoch", "7"])
+        tools.run(main)
     assert end.value.code == 2
-    assert "has no sheet of epoch 7" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --epoch 7: ")
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_no_run_and_what_is_damaged_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SfumatoError, match="holds no history of a training"):
+    with pytest.raises(SfumatoError, match="history"):
         record_of(tmp_path, "normed", [1])
     (tmp_path / FILE).write_text('{"version": 1')
-    with pytest.raises(SfumatoError, match="is damaged: make it again"):
+    with pytest.raises(SfumatoError, match=FILE):
         read_record(tmp_path)
+
+
+@pytest.mark.parametrize("losses", [[0.4, 0.1, 0.2], [0.3, 0.3], [0.0, 0.0], [7.0]])
+def test_a_higher_loss_stands_higher_in_the_curve(losses: list[float]) -> None:
+    steps = [
+        TrainingStep(step=i + 1, loss=loss, learning_rate=1e-3, gradient_norm=1.0)
+        for i, loss in enumerate(losses)
+    ]
+    record = Record(preset="<mine>", steps=len(steps), curve=thinned(steps))
+    svg = ElementTree.fromstring(draw_loss_curve(record))
+    assert "<mine>" in svg.attrib["aria-label"]
+    path = next(element.attrib["d"] for element in svg if element.get("class") == "mean")
+    heights = [-float(point.split()[1]) for point in path.removeprefix("M").split("L")]
+    assert sorted(range(len(losses)), key=heights.__getitem__) == sorted(
+        range(len(losses)), key=losses.__getitem__
+    )

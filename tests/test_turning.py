@@ -56,9 +56,9 @@ def test_from_afar_is_smaller_by_that_factor() -> None:
 
 
 def test_what_is_no_share_and_no_distance() -> None:
-    with pytest.raises(UsageError, match="a share is a number from 0 to 1"):
+    with pytest.raises(UsageError, match="share"):
         turned(PICTURE, make_view("flip"), 1.5)
-    with pytest.raises(UsageError, match="a distance is a number from 1 up"):
+    with pytest.raises(UsageError, match="distance"):
         from_afar(PICTURE, 0.5)
     with pytest.raises(UsageError):
         turned(torch.zeros(1, 16, 20), make_view("rotate_cw"), 0.5)

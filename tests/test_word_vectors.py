@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tools.convert_words import joined, main, read_wordnet, retrofitted, weights, without_common
+from tools.convert_words import joined, main, pack, read_wordnet, retrofitted, weights, without_common
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.models.text.word_vectors import (
@@ -17,7 +17,6 @@ from sfumato.models.text.word_vectors import (
     MOST,
     WordVectors,
     load_word_vectors,
-    pack,
     read_word_vectors,
     unpack,
     words_of,

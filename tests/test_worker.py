@@ -1,7 +1,9 @@
-"""The worker: company changes nothing, clients take turns, and what one does wrong is its own affair."""
+"""The worker: a shared forward pass changes no picture, clients take turns, an error ends one job alone."""
 
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -14,6 +16,7 @@ from sfumato.core.filters import Mask
 from sfumato.core.prediction import Estimate
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
+from sfumato.recipe import Recipe
 from sfumato.sampling import make_recipe, sample
 from sfumato.serving import (
     Ended,
@@ -32,7 +35,7 @@ from sfumato.serving import (
 )
 from sfumato.serving.worker import preview_steps
 from sfumato.techniques import Edit, anagram, hybrid, inpaint, panorama, translate
-from toy_models import WatchedModel, loader
+from toy_models import TrivialModel, WatchedModel, loader
 
 WAIT = 60.0  # far more than anything here takes: a busy machine is no failure
 
@@ -282,7 +285,7 @@ def test_progress_and_previews_are_told_in_order() -> None:
 
 def test_what_a_licence_asks_is_done_to_previews_too() -> None:
     model, events = WatchedModel(), []
-    model.release = lambda x: x * 0 + 0.5
+    model.postprocess = lambda x: x * 0 + 0.5
     with working(model) as worker:
         job = finished(worker.submit([part(model, "3", seed=1)], previews=9, listener=events.append))
     seen = [e for e in events if isinstance(e, Stepped)]
@@ -401,6 +404,136 @@ def test_a_picture_of_too_many_rows_is_refused() -> None:
     with working(model, limits=Limits(picture_rows=4)) as worker:
         job = worker.submit([part(model, panorama("1", size=(16, 64)), seed=0)])
         assert "at most 4 are allowed" in str(finished(job).error)
+
+
+def test_many_threads_submit_while_it_works() -> None:
+    """Without a lock around every loop over the jobs, most of them fail here."""
+    model, threads, each = TrivialModel(), 8, 300
+    one = part(model, "3", seed=1, steps=1, guidance=1)
+    jobs: list[Job] = []
+    errors: list[Exception] = []
+    over = threading.Event()
+
+    def submit(client: str) -> None:
+        for i in range(each):
+            jobs.append(job := worker.submit([one], client=client))
+            if i % 10 == 0:
+                worker.cancel(job)
+
+    def look() -> None:
+        try:
+            while not over.wait(0.001):
+                assert min(worker.running, worker.queued, worker.seconds_left()) >= 0
+        except Exception as error:
+            errors.append(error)
+
+    submitting = [threading.Thread(target=submit, args=(f"client {i}",)) for i in range(threads)]
+    looking = threading.Thread(target=look)
+    interval = sys.getswitchinterval()
+    with working(model, limits=Limits(queue=100_000)) as worker:
+        sys.setswitchinterval(1e-6)  # so that threads take turns within a loop over a few jobs
+        try:
+            for thread in (looking, *submitting):
+                thread.start()
+            for thread in submitting:
+                thread.join(WAIT)
+            states = Counter(finished(job).state for job in jobs)
+        finally:
+            over.set()
+            sys.setswitchinterval(interval)
+            looking.join(WAIT)
+        assert not errors
+        assert set(states) <= {State.DONE, State.CANCELLED}
+        assert states.total() == threads * each
+        assert states[State.CANCELLED] <= threads * each / 10
+        assert worker.running == worker.queued == 0
+
+
+def test_the_loaded_models_can_be_looked_through_while_others_are_loaded() -> None:
+    models = [TrivialModel(f"m{i}") for i in range(3)]
+    seen: list[str] = []
+
+    def load(model: Model) -> Model:
+        if not seen and worker.models:
+            iterator = iter(worker.models)
+            seen.append(next(iterator))
+            rest.append(iterator)
+        elif rest:
+            seen.extend(rest.pop())
+        return model
+
+    rest: list[Iterator[str]] = []
+    worker = Worker({model.name: lambda model=model: load(model) for model in models})  # type: ignore[misc]
+    worker.start()
+    assert worker.wait_ready(WAIT)
+    worker.stop()
+    assert seen == ["m0"]
+    assert list(worker.models) == ["m0", "m1", "m2"]
+
+
+class BadRecipe(Recipe):
+    """Fails when the worker compares it with another."""
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not to be compared")
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_a_defect_in_the_handling_of_one_job_ends_that_job_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_when_made(event: object) -> None:
+        if isinstance(event, Made):
+            raise RuntimeError("not to be published")
+        Job.publish(at_its_end, event)  # type: ignore[arg-type]
+
+    with gated() as (model, worker):
+        good = [worker.submit([part(model, str(i), seed=i, count=2)], client=str(i)) for i in range(3)]
+        whole = part(model, "3", seed=1, count=2)
+        bad = BadRecipe(**dict(whole.recipe))
+        at_its_check = worker.submit([Part(recipe=bad, inputs={})])
+        at_its_end = worker.submit([part(model, "4", seed=4)])
+        monkeypatch.setattr(at_its_end, "publish", fail_when_made)
+        good.append(worker.submit([part(model, "5", seed=5)]))
+        model.open()
+        for job, message in ((at_its_check, "compared"), (at_its_end, "published")):
+            with pytest.raises(RuntimeError, match=message):
+                finished(job).result()
+        assert [finished(job).state for job in good] == [State.DONE] * 4
+        assert worker.running == worker.queued == 0
+        assert finished(worker.submit([part(model, "3", seed=1)])).state is State.DONE
+
+
+def test_a_turn_that_breaks_ends_what_is_in_flight_on_its_model_alone() -> None:
+    class Nowhere(WatchedModel):
+        broken = False
+
+        def denoise(self, *args: object) -> Estimate:
+            estimate = super().denoise(*args)  # type: ignore[arg-type]
+            return Estimate(x0=estimate.x0.to("meta")) if self.broken else estimate
+
+    one, other = WatchedModel("one"), Nowhere("other")
+    with working(one, other) as worker:
+        one.gated = other.broken = True
+        good = worker.submit([part(one, "3", seed=1)])
+        bad = worker.submit([part(other, "3", seed=1)])
+        one.gate.release(1)
+        assert finished(bad).state is State.FAILED
+        assert not good.state.ended
+        one.open()
+        assert finished(good).state is State.DONE
+        other.broken = False
+        assert finished(worker.submit([part(other, "3", seed=1)])).state is State.DONE
+
+
+def test_what_counts_turns_hurts_no_job() -> None:
+    def count(turn: Turn) -> None:
+        if turn.model == "toy" and job is not None:
+            raise ValueError("cannot count")
+
+    model, job = WatchedModel(), None
+    with working(model, on_turn=count) as worker:
+        job = worker.submit([part(model, "3", seed=1)])
+        assert finished(job).state is State.DONE
 
 
 @pytest.mark.parametrize("wrong", [{"max_rows": 0}, {"queue": 0}, {"queue_share": 0.0}, {"queue_share": 1.5}])

@@ -11,6 +11,16 @@ from sfumato.core.frame import Condition
 from sfumato.core.prediction import Estimate
 
 
+class AsTheyAre:
+    """A conditioner whose network takes conditions as they are."""
+
+    def prepare(self, conditions: Sequence[Condition]) -> None:
+        """Nothing is encoded."""
+
+    def __call__(self, conditions: Sequence[Condition], device: object) -> Sequence[Condition]:  # noqa: ARG002
+        return conditions
+
+
 class Toy:
     """x0 = tanh(conv(x) + shift(t)), with weights of its own for every condition; rows are independent."""
 

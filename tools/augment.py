@@ -1,7 +1,7 @@
-"""Random changes of pictures that a classifier must not mind.
+"""Random changes of pictures that should not change what a classifier reads.
 
-Contract: pictures (N, C, H, W) float in [-1, 1] in, as many and as large out, not clamped; every random
-number comes from the CPU generator that is handed in. Each picture is changed by its own amount.
+Contract: a change maps pictures (N, C, H, W) float in [-1, 1] to pictures of the same shape, not clamped.
+Every random number comes from the given CPU generator. Each picture has its own amount of change.
 """
 
 import math
@@ -19,7 +19,7 @@ def affine(
 ) -> Change:
     """Turned by up to `turn` degrees; scaled, sheared and shifted by up to these shares of the picture.
 
-    What comes into view has the value `ground`.
+    Uncovered pixels have the value `ground`.
     """
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
@@ -83,7 +83,7 @@ def blur(sigma: float) -> Change:
 
 
 def edges(sigma: float, ground: float) -> Change:
-    """What a high-pass filter of up to `sigma` pixels (at least half of it) leaves, on the value `ground`."""
+    """High-pass filtered by `sigma` / 2 to `sigma` pixels, on the value `ground`."""
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
         width = sigma * (0.5 + 0.5 * torch.rand(len(x), generator=generator))
@@ -93,7 +93,7 @@ def edges(sigma: float, ground: float) -> Change:
 
 
 def coarse(least: float) -> Change:
-    """Made smaller and larger again: to a share of the pixels a side, `least` at least, one for all."""
+    """Made smaller, to a random share (at least `least`) of the side, the same for all, and larger again."""
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
         share = least + (1 - least) * float(torch.rand((), generator=generator))
@@ -135,7 +135,7 @@ def jpeg(worst: float) -> Change:
 
 
 def posterised(levels: int) -> Change:
-    """Rounded to so many values of each colour."""
+    """Rounded to `levels` values of each colour."""
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001
         return ((x + 1) / 2 * (levels - 1)).round() / (levels - 1) * 2 - 1
@@ -154,7 +154,7 @@ def pixelated(size: int) -> Change:
 
 
 def hidden(share: float) -> Change:
-    """A square of that share of the side, at random, grey."""
+    """A grey square at random, its side a share of the picture's."""
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
         side = round(share * x.shape[-1])

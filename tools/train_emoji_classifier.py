@@ -1,13 +1,12 @@
-"""How the shipped classifier of emoji was made.
+"""Trains the shipped classifier of emoji.
 
     python -m tools.train_emoji_classifier FOLDER
 
-Four pictures of a concept at most: what it learns beyond them comes from the changes below, chosen for what
-it has to read: samples that are soft, noisy or a little displaced, low and high frequencies of hybrids. How
-well it does is measured on changes of other kinds, which training never applies (`HELD_OUT`).
+A concept has four pictures at most, so the classifier also learns from random changes of them. They resemble
+the pictures that it must read: soft, noisy or displaced samples, low and high frequencies of hybrids. Its
+accuracy is measured under changes of other kinds, which training does not apply (`HELD_OUT`).
 """
 
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from sfumato.models.files.store import write_folder
 from sfumato.training.data import to_house_range
 from sfumato.training.emoji import EmojiDataset, load_emoji
 from sfumato.training.emoji.dataset import concepts_to_json
+from tools import run
 from tools.augment import (
     Change,
     affine,
@@ -68,7 +68,7 @@ HELD_OUT: Mapping[str, Change] = {
 
 
 def main(folder: Path) -> None:
-    """Train, measure and publish."""
+    """Train and measure the classifier of emoji, and write it into FOLDER."""
     data = load_emoji()
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -93,8 +93,8 @@ def measured(network: EmojiClassifier, pictures: Tensor, y: Tensor) -> dict[str,
 
 
 def publish(network: EmojiClassifier, data: EmojiDataset, folder: Path) -> None:
-    """Write the weights in half precision, the features of the data set and what its concepts are called."""
-    network = network.half().float()  # what is measured is what is stored
+    """Writes the weights in half precision, the features of the data set and its concepts."""
+    network = network.half().float()  # so that the stored weights are measured
     features, _ = network.read(to_house_range(data.pictures))
     description = {
         "format": 1,
@@ -121,4 +121,4 @@ def _share(logits: Tensor, y: Tensor, within: int) -> float:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    run(main)

@@ -11,24 +11,31 @@ The names below are the public ones. They are imported when first used, so that 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "sfumato.core.crops": ["crops"],
-    "sfumato.core.engine": ["Engine"],
+    "sfumato.core.engine": ["Denoiser", "Engine"],
     "sfumato.core.expression": ["Expression", "known", "label", "mean", "prompt", "unconditional"],
-    "sfumato.core.filters": ["Mask"],
+    "sfumato.core.filters": ["Filter", "Mask"],
     "sfumato.core.guidance": ["CFGPlusPlus", "Curve", "Projected"],
     "sfumato.core.path": ["make_path", "zigzag"],
-    "sfumato.core.views": ["LinearView", "PixelMap"],
+    "sfumato.core.prediction": ["Estimate"],
+    "sfumato.core.schedule": ["BetaTable", "FixedSigma", "Flow", "Schedule"],
+    "sfumato.core.solvers": ["Solver"],
+    "sfumato.core.views": ["LinearView", "PixelMap", "View"],
     "sfumato.errors": ["ModelUnavailableError", "SfumatoError", "UsageError"],
     "sfumato.models.cascade": ["Cascade", "StageSettings"],
     "sfumato.models.files.export": ["export"],
-    "sfumato.models.model": ["Model"],
     "sfumato.models.files.registry": ["load", "load_cascade"],
+    "sfumato.models.defaults": ["SamplingDefaults"],
+    "sfumato.models.model": ["Model"],
+    "sfumato.models.runtime.placement": ["Placement"],
     "sfumato.pictures": ["read_mask", "read_picture"],
     "sfumato.recipe": ["Recipe", "read_recipe"],
-    "sfumato.sampling": ["Pictures", "make_recipe", "run", "sample"],
+    "sfumato.results": ["Pictures"],
+    "sfumato.runs": ["Run"],
+    "sfumato.sampling": ["make_recipe", "make_run", "run", "sample"],
     "sfumato.study": ["denoise"],
     "sfumato.techniques": [
         "Edit",
@@ -49,20 +56,27 @@ __all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
 
 if TYPE_CHECKING:
     from sfumato.core.crops import crops
-    from sfumato.core.engine import Engine
+    from sfumato.core.engine import Denoiser, Engine
     from sfumato.core.expression import Expression, known, label, mean, prompt, unconditional
-    from sfumato.core.filters import Mask
+    from sfumato.core.filters import Filter, Mask
     from sfumato.core.guidance import CFGPlusPlus, Curve, Projected
     from sfumato.core.path import make_path, zigzag
-    from sfumato.core.views import LinearView, PixelMap
+    from sfumato.core.prediction import Estimate
+    from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
+    from sfumato.core.solvers import Solver
+    from sfumato.core.views import LinearView, PixelMap, View
     from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
     from sfumato.models.cascade import Cascade, StageSettings
+    from sfumato.models.defaults import SamplingDefaults
     from sfumato.models.files.export import export
     from sfumato.models.files.registry import load, load_cascade
     from sfumato.models.model import Model
+    from sfumato.models.runtime.placement import Placement
     from sfumato.pictures import read_mask, read_picture
     from sfumato.recipe import Recipe, read_recipe
-    from sfumato.sampling import Pictures, make_recipe, run, sample
+    from sfumato.results import Pictures
+    from sfumato.runs import Run
+    from sfumato.sampling import make_recipe, make_run, run, sample
     from sfumato.study import denoise
     from sfumato.techniques import (
         Edit,

@@ -17,3 +17,8 @@ class ModelUnavailableError(SfumatoError):
     """A model that is missing or gated."""
 
     exit_code = 3
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says in its first line; its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

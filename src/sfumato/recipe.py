@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sfumato.errors import UsageError
 
 MAX_RECIPE_BYTES = 1_000_000
-Side = Annotated[int, Field(ge=1, le=8192)]
+MAX_COUNT, MAX_SIDE = 100_000, 8192
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
 
 
 class InputFile(BaseModel):
@@ -63,6 +64,7 @@ class Recipe(Stage):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     stages: tuple[Stage, ...] = Field(default=(), max_length=8)
     strength: float = Field(default=1.0, gt=0, le=1)
+    start_time: float | None = Field(default=None, gt=0)  # instead of strength: the steps begin at this time
     start: str | None = None  #                         sha256 of the picture that sampling starts from
     low: str | None = None  #                           sha256 of the picture that is made larger
     keep: str | None = None  #                          sha256 of the picture whose pixels stay ...
@@ -70,8 +72,10 @@ class Recipe(Stage):
     jump: int = Field(default=10, ge=1, le=1000)
     repeats: int = Field(default=1, ge=1, le=100)
     seed: int = Field(ge=0, le=2**64 - 1)
-    count: int = Field(default=1, ge=1, le=100_000)
+    count: int = Field(default=1, ge=1, le=MAX_COUNT)
     inputs: dict[str, InputFile] = {}
+    # Python objects of the user's own: the recipe alone does not make these pictures again
+    custom: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _nothing_ignored(self) -> Recipe:
@@ -92,24 +96,27 @@ class Recipe(Stage):
 
     @property
     def seeds(self) -> list[int]:
-        """The seed of each picture; past 2**64 - 1 they go on from 0."""
-        return [(self.seed + i) % 2**64 for i in range(self.count)]
+        """The seed of each picture."""
+        return seeds_of(self.seed, self.count)
 
     def single(self, i: int) -> Recipe:
         """The recipe of picture i alone."""
         return self.model_copy(update={"seed": self.seeds[i], "count": 1})
 
     def plain(self) -> dict[str, Any]:
-        """The recipe as JSON-able data, also what is the default of today."""
-        return {"version": self.version, **self.model_dump(mode="json", exclude_none=True)}
+        """The recipe as JSON-able data, today's defaults included."""
+        data = {"version": self.version, **self.model_dump(mode="json", exclude_none=True)}
+        if not self.custom:
+            del data["custom"]
+        return data
 
     def prompts(self) -> list[str]:
-        """What is asked, in the order of reading, each once."""
-        return list(dict.fromkeys(_asked(self.expression, ("prompt", "label"))))
+        """The prompts and classes, in the order of reading, each once."""
+        return list(dict.fromkeys(_conditions(self.expression, ("prompt", "label"))))
 
     def parameters(self) -> str:
         """The text that other tools read: prompt, negative prompt, settings (the web UI's convention)."""
-        negative = list(dict.fromkeys(_asked(self.expression, ("negative",))))
+        negative = list(dict.fromkeys(_conditions(self.expression, ("negative",))))
         settings: dict[str, object] = {
             "Steps": self.steps,
             "Sampler": self.solver,
@@ -128,15 +135,20 @@ class Recipe(Stage):
         return "\n".join(lines)
 
 
+def seeds_of(seed: int, count: int) -> list[int]:
+    """The seed of each of `count` pictures; past 2**64 - 1 they go on from 0."""
+    return [(seed + i) % 2**64 for i in range(count)]
+
+
 def _nodes(e: Any) -> Iterator[dict[str, Any]]:
     if isinstance(e, dict):
         yield e
         yield from _nodes(e.get("of"))
-        for term in e.get("sum", ()):
+        for term in (*e.get("sum", ()), *e.get("over", ())):
             yield from _nodes(term)
 
 
-def _asked(e: Any, keys: tuple[str, ...]) -> Iterator[str]:
+def _conditions(e: Any, keys: tuple[str, ...]) -> Iterator[str]:
     for node in _nodes(e):
         for key in keys:
             if key in node:

@@ -1,291 +1,171 @@
-"""Making pictures: an expression becomes a recipe, a recipe becomes pictures."""
+"""Making pictures: an expression becomes a run, a run becomes a sampler, an engine runs samplers together."""
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path as FilePath
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
 
-from sfumato.core.engine import Denoiser, Engine
-from sfumato.core.expression import Expression, Filtered, Known, Seen, as_expression
-from sfumato.core.filters import FILTERS, Filter, Mask
+from sfumato.core.crops import Crops
+from sfumato.core.engine import Denoiser, SamplerCoroutine
+from sfumato.core.expression import Ask, Expression, unconditional
+from sfumato.core.filters import Mask
+from sfumato.core.frame import LowResolution
 from sfumato.core.guidance import Scale
-from sfumato.core.notation import Inputs, to_json
-from sfumato.core.sampler import OnStep
-from sfumato.core.views import VIEWS, LinearView, View
-from sfumato.errors import UsageError
-from sfumato.models.cascade import Cascade, StageSettings, first_of, networks_of
+from sfumato.core.hashed import HashedTensor
+from sfumato.core.noise import DrawNoise, Noise
+from sfumato.core.path import Path, PathSettings
+from sfumato.core.prediction import add_noise
+from sfumato.core.sampler import KnownRegion, OnStep, Step, sampler
+from sfumato.core.solvers import Solver, make_solver
+from sfumato.core.writing import Inputs
+from sfumato.errors import SfumatoError, UsageError
+from sfumato.models.cascade import Stages, StageSettings, postprocess_of, stage_name
+from sfumato.models.files.registry import model_of
 from sfumato.models.model import Model
-from sfumato.models.pretrained.upscaling import UpscalingModel, upscaler
-from sfumato.pictures import encode_picture, grid, save_picture
-from sfumato.pictures.grid import enlarge_pixels
-from sfumato.preparing import prepare
-from sfumato.recipe import InputFile, Recipe, parse_recipe
-from sfumato.techniques import Edit
+from sfumato.progress import step_bar
+from sfumato.recipe import InputFile, Recipe
+from sfumato.results import Pictures
+from sfumato.runs import Run, Stage, dtype_name, read_run, write_run
+from sfumato.techniques import Edit, as_edit
 
 MAX_ROWS = 64
+BLACK = -0.999  # a picture whose values are all below
+
+# What `sample` and `make_run` take: an expression, an edit or a prompt; None draws anything
+What = Expression | Edit | str | None
 
 
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """What a run made: x (count, C, H, W) in [-1, 1] on the CPU, and the recipe that makes it again."""
+class RunSettings(TypedDict, total=False):
+    """The settings of `sample` and `make_run`; one that is left out, or None, is the model's default.
 
-    x: Tensor
-    recipe: Recipe
+    seed        of the first picture, 0 to 2**64 - 1; left out, one is drawn
+    count       how many pictures
+    steps       downward steps of the path
+    solver      a name of `core.solvers.SOLVERS`, with its `options`; or a Solver
+    spacing     a name of `core.path.PATHS`
+    guidance    the scale for an expression that has no guidance of its own; 1 is off
+    clip        whether estimates of x0 are clipped
+    size        (H, W), for expressions made of crops
+    in_pixels   on a model of latents views and filters act on its decoded estimates
+    upscale     the height up to which a cascade makes its pictures larger; left out, through all stages
+    low_t       how far the picture of an `upscale` edit is noised
+    stages      the settings of a cascade's further stages, in order; those above are of the first
+    files       where inputs were read from
+    networks    others that the expression names
+    """
 
-    def save(
-        self, path: str | Path, *, enlarge: int = 1, numbered: bool | None = None, metadata: bool = True
-    ) -> list[Path]:
-        """Write each picture with its own recipe; several get their seed into the name.
-
-        enlarge: each pixel becomes so many pixels wide. numbered: whether the seed stands in the name.
-        """
-        path = Path(path)
-        numbered = len(self.x) > 1 if numbered is None else numbered
-        layout = {"enlarge": enlarge} if enlarge > 1 else {}
-        written = []
-        for i, x in enumerate(enlarge_pixels(self.x, enlarge)):
-            recipe = self.recipe.single(i)
-            name = numbered_path(path, recipe.seed) if numbered else path
-            written.append(_save(x, name, recipe, layout, metadata=metadata))
-        return written
-
-    def encode(self, i: int, extension: str, *, enlarge: int = 1, quality: int | None = None) -> bytes:
-        """Picture i as `save` would write it, its recipe inside; nothing is written."""
-        recipe = self.recipe.single(i)
-        x = enlarge_pixels(self.x[i], enlarge)
-        data = _metadata(recipe, {"enlarge": enlarge} if enlarge > 1 else {})
-        return encode_picture(x, extension, metadata=data, parameters=recipe.parameters(), quality=quality)
-
-    def save_grid(
-        self, path: str | Path, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
-    ) -> Path:
-        """Write all pictures as one sheet."""
-        layout = {"sheet": {"columns": columns, "enlarge": enlarge}}
-        x = grid(self.x, columns, enlarge=enlarge)
-        return _save(x, Path(path), self.recipe, layout, metadata=metadata)
+    seed: int | None
+    count: int
+    steps: int | None
+    solver: str | Solver | None
+    options: Mapping[str, float | str] | None
+    spacing: str | None
+    guidance: Scale | None
+    clip: bool | None
+    size: tuple[int, int] | None
+    in_pixels: bool
+    upscale: int | None
+    low_t: float | None
+    stages: Sequence[StageSettings]
+    files: Mapping[str, InputFile] | None
+    networks: Mapping[str, Denoiser] | None
 
 
-def numbered_path(path: Path, seed: int) -> Path:
-    """The name of one of several pictures."""
-    return path.with_stem(f"{path.stem}-{seed}")
-
-
-def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:
-    if not metadata:
-        return save_picture(x, path)
-    return save_picture(x, path, metadata=_metadata(recipe, layout), parameters=recipe.parameters())
-
-
-def _metadata(recipe: Recipe, layout: Mapping[str, object]) -> dict[str, object]:
-    """What a picture carries."""
-    return {"recipe": recipe.plain(), "version": 1, **layout}
+# ---------------------------------------------------------------------------------------- what a user calls
 
 
 def sample(
-    model: Model | Cascade,
-    what: Expression | Edit | str,
+    model: Stages | str | FilePath,
+    what: What = None,
     *,
-    seed: int | None = None,
-    count: int = 1,
-    steps: int | None = None,
-    solver: str | None = None,
-    options: Mapping[str, float | str] | None = None,
-    spacing: str | None = None,
-    guidance: float | Scale | None = None,
-    clip: bool | None = None,
-    size: tuple[int, int] | None = None,
-    in_pixels: bool = False,
-    upscale: int | None = None,
-    low_t: float | None = None,
-    stages: Sequence[StageSettings] = (),
-    files: Mapping[str, InputFile] | None = None,
-    networks: Mapping[str, Denoiser] | None = None,
     on_step: OnStep | None = None,
     max_rows: int = MAX_ROWS,
+    progress: bool = False,
+    **settings: Unpack[RunSettings],
 ) -> Pictures:
-    """Make pictures of an expression, an edit or a prompt; what is left out is the model's default.
+    """Make pictures of an expression, an edit or a prompt.
 
-    guidance wraps an expression that has none of its own; 1 is off. seed None draws one. size (H, W) is for
-    expressions made of crops. networks: others that the expression names. files: where inputs came from.
-    in_pixels: on a model of latents views and filters act on its decoded estimates.
-
-    A cascade makes the pictures of its first model larger, stage by stage, up to the height `upscale` (by
-    default through all of them); steps, solver, guidance and clipping are those of the first stage, `stages`
-    holds those of the others, in order. low_t: how far the picture of an `upscale` edit is noised.
+    model: a model, a cascade, or the name or folder of a model (registry.load). what: None draws anything
+    that the model draws without a condition. on_step sees every step and may end the run. max_rows: of one
+    forward pass. progress: a bar with the time left, on stderr. settings: seed, count, steps, solver,
+    guidance and the others of `RunSettings`.
     """
-    recipe, inputs = make_recipe(
-        model,
-        what,
-        seed=seed,
-        count=count,
-        steps=steps,
-        solver=solver,
-        options=options,
-        spacing=spacing,
-        guidance=guidance,
-        clip=clip,
-        size=size,
-        in_pixels=in_pixels,
-        upscale=upscale,
-        low_t=low_t,
-        stages=stages,
-        files=files,
+    run = make_run(model, what, **settings)
+    with step_bar() if progress else nullcontext(None) as bar:
+        (pictures,) = run_together([run], on_step=_both(on_step, bar), max_rows=max_rows)
+    return pictures
+
+
+def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpack[RunSettings]) -> Run:
+    """The run that `sample` would make with these arguments."""
+    model = model_of(model)
+    edit = as_edit(unconditional() if what is None else what)
+    first, larger = _stage_models(model, edit, settings.get("upscale"))
+    further = list(settings.get("stages", ()))
+    if len(further) > len(larger):
+        raise UsageError(f"{len(further)} settings for {len(larger)} stages that make pictures larger")
+    in_pixels, clip = settings.get("in_pixels", False), settings.get("clip")
+    if in_pixels and all(model.of_pixels for model in (first, *larger)):
+        raise UsageError(f"{first.name} works on pixels already: leave in_pixels out")
+    if isinstance(settings.get("solver"), Solver) and settings.get("options"):
+        raise UsageError("a solver object has its options: leave `options` out")
+    if settings.get("low_t") is not None and first.low_resolution is None:
+        raise UsageError(f"low_t is for a model that makes a picture larger; {first.name} makes its own")
+    height, width = settings.get("size") or edit.size or first.shape[1:]
+    edit, found = edit.fitted(first.shape[0], (height, width))
+    expression = edit.whole()
+    chosen = StageSettings(
+        steps=settings.get("steps"),
+        solver=settings.get("solver"),
+        spacing=settings.get("spacing"),
+        guidance=settings.get("guidance"),
+        low_t=settings.get("low_t"),
     )
-    return run(recipe, model, inputs, networks=networks, on_step=on_step, max_rows=max_rows)
+    small = _stage(first, expression, chosen, clip=clip, in_pixels=in_pixels, options=settings.get("options"))
+    path = replace(
+        small.path, strength=edit.strength, start=edit.start_time, jump=edit.jump, repeats=edit.repeats
+    )
+    further += [StageSettings()] * (len(larger) - len(further))
+    seed = settings.get("seed")
+    return Run(
+        stages=(
+            replace(small, path=path, size=(height, width)),
+            *(
+                _stage(own, expression, setting, clip=clip, in_pixels=in_pixels)
+                for own, setting in zip(larger, further, strict=True)
+            ),
+        ),
+        seed=secrets.randbelow(2**32) if seed is None else seed,
+        count=settings.get("count", 1),
+        start=_held(edit.start),
+        low=_held(edit.low),
+        keep=_held(edit.keep),
+        mask=edit.mask if isinstance(edit.mask, Mask) else None,
+        files={**(settings.get("files") or {}), **found},
+        networks=settings.get("networks") or {},
+        one_at_a_time=model.one_at_a_time,
+    )
 
 
 def make_recipe(
-    model: Model | Cascade,
-    what: Expression | Edit | str,
-    *,
-    seed: int | None = None,
-    count: int = 1,
-    steps: int | None = None,
-    solver: str | None = None,
-    options: Mapping[str, float | str] | None = None,
-    spacing: str | None = None,
-    guidance: float | Scale | None = None,
-    clip: bool | None = None,
-    size: tuple[int, int] | None = None,
-    in_pixels: bool = False,
-    upscale: int | None = None,
-    low_t: float | None = None,
-    stages: Sequence[StageSettings] = (),
-    files: Mapping[str, InputFile] | None = None,
-) -> tuple[Recipe, dict[str, Tensor | View | Filter]]:
-    """The recipe of a run, and its inputs (see notation.Inputs); the arguments are those of `sample`."""
-    edit = what if isinstance(what, Edit) else Edit(expression=as_expression(what))
-    first, larger = _chosen(model, edit, upscale)
-    if len(stages) > len(larger):
-        raise UsageError(f"{len(stages)} settings for {len(larger)} stages that make pictures larger")
-    e = first.defaults.dressed(edit.expression, guidance=guidance, clip=clip)
-    inputs = _inputs(edit, e)
-    if in_pixels and all(model.of_pixels for model in (first, *larger)):
-        raise UsageError(f"{first.name} works on pixels already: leave in_pixels out")
-    settings = StageSettings(steps=steps, solver=solver, spacing=spacing, guidance=guidance, low_t=low_t)
-    recipe = parse_recipe(
-        {
-            **_stage(first, e, settings, options, in_pixels=in_pixels, low_t=_low_t(first, edit, low_t)),
-            "size": size or edit.size or first.shape[1:],
-            "stages": [
-                _stage(
-                    stage,
-                    stage.defaults.dressed(edit.expression, guidance=chosen.guidance, clip=clip),
-                    chosen,
-                    None,
-                    in_pixels=in_pixels,
-                    low_t=stage.low_t if chosen.low_t is None else chosen.low_t,
-                )
-                for stage, chosen in zip(
-                    larger, [*stages, *[StageSettings()] * (len(larger) - len(stages))], strict=True
-                )
-            ],
-            "dtype": dtype_name(first),
-            "strength": edit.strength,
-            "start": edit.start and edit.start.sha256,
-            "low": edit.low and edit.low.sha256,
-            "keep": edit.keep and edit.keep.sha256,
-            "mask": edit.mask and edit.mask.sha256,
-            "jump": edit.jump,
-            "repeats": edit.repeats,
-            "seed": secrets.randbelow(2**32) if seed is None else seed,
-            "count": count,
-            "inputs": {sha: file for sha, file in (files or {}).items() if sha in inputs},
-        }
-    )
-    return recipe, inputs
-
-
-def _chosen(
-    model: Model | Cascade, edit: Edit, upscale: int | None
-) -> tuple[Model, Sequence[UpscalingModel]]:
-    """The model of the first stage, and those that make larger what it makes."""
-    if isinstance(model, Cascade):
-        cascade = model if upscale is None else model.up_to(upscale)
-        return cascade.first, cascade.stages
-    if upscale is not None and upscale != model.shape[1]:
-        raise UsageError(
-            f"{model.name} makes pictures of {model.shape[1]} pixels; {upscale} take stages that make them "
-            "larger: load_cascade(name, stage)"
-        )
-    if edit.low is not None and isinstance(model, UpscalingModel):
-        height, width = edit.low.tensor.shape[-2:]
-        larger = model.fitting(width)
-        if height != width or width >= larger.shape[2]:
-            raise UsageError(
-                f"the picture has {width} x {height} pixels and {model.name} makes {larger.shape[2]} x "
-                f"{larger.shape[1]}: give a square one that is smaller"
-            )
-        return larger, ()
-    return model, ()
-
-
-def _low_t(model: Model, edit: Edit, low_t: float | None) -> float | None:
-    """How far the picture that is made larger is noised; None where there is none."""
-    if edit.low is None:
-        return low_t
-    return upscaler(model).low_t if low_t is None else low_t
-
-
-def _stage(
-    model: Model,
-    e: Expression,
-    settings: StageSettings,
-    options: Mapping[str, float | str] | None,
-    *,
-    in_pixels: bool,
-    low_t: float | None,
-) -> dict[str, object]:
-    """What a recipe says of one stage."""
-    defaults = model.defaults
-    return {
-        "model": model.name,
-        "weights": model.sha256,
-        "expression": to_json(e),
-        "steps": defaults.steps if settings.steps is None else settings.steps,
-        "spacing": settings.spacing or defaults.spacing,
-        "solver": settings.solver or defaults.solver,
-        "options": defaults.solver_options(settings.solver, options),
-        "size": model.shape[1:],
-        "in_pixels": in_pixels and not model.of_pixels,
-        "low_t": low_t,
-    }
-
-
-def _inputs(edit: Edit, e: Expression) -> dict[str, Tensor | View | Filter]:
-    """What a recipe refers to: pictures and masks by their hash, views and filters by their names."""
-    pictures = [c for c in (edit.start, edit.low, edit.keep, edit.mask) if c is not None]
-    inputs: dict[str, Tensor | View | Filter] = {c.sha256: c.tensor for c in pictures}
-    for node in e.walk():
-        match node:
-            case Known(picture):
-                inputs[picture.sha256] = picture.tensor
-            case Filtered(_, Mask() as mask):
-                inputs[mask.sha256] = mask.tensor
-            case Filtered(_, band):
-                _hold(inputs, band, FILTERS)
-            case Seen(_, view):
-                _hold(inputs, view, VIEWS)
-    return inputs
-
-
-def _hold(inputs: dict[str, Tensor | View | Filter], held: View | Filter, own: Mapping[str, object]) -> None:
-    """Keep a view or filter under its name; a name stands for one thing."""
-    name = str(held)
-    if isinstance(held, LinearView) and name.partition(":")[0] in own:
-        raise UsageError(f"{name!r} is the name of a view of sfumato's own: give yours another")
-    if inputs.setdefault(name, held) != held:
-        raise UsageError(f"two different views or filters are named {name!r}: give each its own name")
+    model: Stages | str | FilePath, what: What = None, **settings: Unpack[RunSettings]
+) -> tuple[Recipe, dict[str, object]]:
+    """The recipe of a run, and its inputs (writing.Inputs)."""
+    return write_run(make_run(model, what, **settings))
 
 
 def run(
     recipe: Recipe,
-    model: Model | Cascade,
+    model: Stages,
     inputs: Inputs | None = None,
     *,
     networks: Mapping[str, Denoiser] | None = None,
@@ -293,38 +173,279 @@ def run(
     max_rows: int = MAX_ROWS,
 ) -> Pictures:
     """Make the pictures of a recipe; one with stages takes a cascade."""
-    (pictures,) = run_together(
-        [(recipe, inputs or {})], model, networks=networks, on_step=on_step, max_rows=max_rows
-    )
-    return pictures
+    read = read_run(recipe, model, inputs, networks=networks)
+    (pictures,) = run_together([read], on_step=on_step, max_rows=max_rows)
+    return Pictures(pictures.x, as_run(recipe, model))
 
 
 def run_together(
-    jobs: Sequence[tuple[Recipe, Inputs]],
-    model: Model | Cascade,
-    *,
-    networks: Mapping[str, Denoiser] | None = None,
-    on_step: OnStep | None = None,
-    max_rows: int = MAX_ROWS,
+    runs: Sequence[Run], *, on_step: OnStep | None = None, max_rows: int = MAX_ROWS
 ) -> list[Pictures]:
-    """Make the pictures of several recipes of one model, each with its inputs; they share forward passes."""
-    own, networks = networks_of(model), networks or {}
-    if own.keys() & networks.keys():
-        raise UsageError(f"{', '.join(own)} are the cascade's own networks: give yours other names")
-    engine = Engine(first_of(model), {**networks, **own}, max_rows=max_rows)
+    """Make the pictures of several runs of the same models; they share forward passes."""
+    if not runs:
+        return []
+    engine = runs[0].engine(max_rows)
     with torch.inference_mode():
-        made = engine.run(*(prepare(recipe, model, given, on_step=on_step) for recipe, given in jobs))
-    return [
-        Pictures(x.clamp(-1, 1).float().cpu(), as_run(recipe, model))
-        for x, (recipe, _) in zip(made, jobs, strict=True)
-    ]
+        made = engine.run(*(sampler_of(run, on_step=on_step) for run in runs))
+    return [Pictures(x.clamp(-1, 1).float().cpu(), run) for x, run in zip(made, runs, strict=True)]
 
 
-def as_run(recipe: Recipe, model: Model | Cascade) -> Recipe:
+def as_run(recipe: Recipe, model: Stages) -> Recipe:
     """The recipe as this model runs it: it states the arithmetic that was used, whatever it stated before."""
-    return recipe.model_copy(update={"dtype": dtype_name(first_of(model))})
+    return recipe.model_copy(update={"dtype": dtype_name(model.stages[0])})
 
 
-def dtype_name(model: Model) -> str:
-    """What a model is computed in, as recipes write it."""
-    return str(model.dtype).removeprefix("torch.")
+# ---------------------------------------------------------------------------------------- the parts of a run
+
+
+def _both(one: OnStep | None, other: OnStep | None) -> OnStep | None:
+    if one is None or other is None:
+        return one or other
+
+    def see(step: Step) -> bool:
+        return any([bool(one(step)), bool(other(step))])
+
+    return see
+
+
+def _held(picture: object) -> HashedTensor | None:
+    assert picture is None or isinstance(picture, HashedTensor)  # `Edit.fitted` has read it
+    return picture
+
+
+def _stage(
+    model: Model,
+    e: Expression,
+    settings: StageSettings,
+    *,
+    clip: bool | None,
+    in_pixels: bool,
+    options: Mapping[str, float | str] | None = None,
+) -> Stage:
+    """One stage with the defaults of its model."""
+    defaults, solver = model.defaults, settings.solver
+    if not isinstance(solver, Solver):
+        solver = make_solver(solver or defaults.solver, **defaults.solver_options(solver, options))
+    low_t = settings.low_t
+    if model.low_resolution is not None and low_t is None:
+        low_t = model.low_resolution.t
+    return Stage(
+        model=model,
+        expression=defaults.with_defaults(e, guidance=settings.guidance, clip=clip),
+        path=PathSettings(
+            steps=defaults.steps if settings.steps is None else settings.steps,
+            spacing=settings.spacing or defaults.spacing,
+        ),
+        solver=solver,
+        size=(model.shape[1], model.shape[2]),
+        in_pixels=in_pixels and not model.of_pixels,
+        low_t=low_t,
+    )
+
+
+def _stage_models(model: Stages, edit: Edit, upscale: int | None) -> tuple[Model, Sequence[Model]]:
+    """The model of the first stage, and those that make larger what it makes."""
+    first, *larger = (model if upscale is None else model.up_to(upscale)).stages
+    if edit.low is not None:
+        height, width = edit.low_size()
+        first = first.fitting(width)
+        if height != width or width >= first.shape[2]:
+            raise UsageError(
+                f"the picture has {width} x {height} pixels and {first.name} makes {first.shape[2]} x "
+                f"{first.shape[1]}: give a square one that is smaller"
+            )
+    return first, larger
+
+
+# --------------------------------------------------------------------------------------- the sampler of a run
+
+
+def sampler_of(run: Run, *, on_step: OnStep | None = None) -> SamplerCoroutine:
+    """The sampler of a run, checked and ready for an engine; UsageError before the first step.
+
+    The engine asks the first model; it knows those of further stages by name (`Run.engine`).
+    """
+    first, *larger = (_ready(stage, i) for i, stage in enumerate(run.stages))
+    model = first.stage.model
+    if run.low is None and model.low_resolution is not None:
+        raise UsageError(f"{model.name} makes pictures larger: give it one, or use it in a cascade")
+    for ready in (first, *larger):
+        ready.stage.model.plan_rows(ready.steps * run.count)
+    noise = Noise(run.seeds, model.state_shape_for(first.stage.size), model.device)
+    kept = _kept(run, first.stage)
+    if run.low is None:
+        x, low = _start(run, first, noise.draw), None
+    else:
+        x, low = first.larger(_low(run), noise)
+    watch = _Watch(on_step, sum(stage.steps for stage in (first, *larger)))
+    small = first.sampler(x, noise.draw, low=low, kept=kept, on_step=watch.of(first))
+    return _through(small, [first, *larger], noise, watch, unload=run.one_at_a_time)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Kept:
+    """The known region of an inpainting, as a constraint of states and of the pictures at the end."""
+
+    states: KnownRegion
+    pictures: KnownRegion
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ready:
+    """A stage, checked: its expression over the model's states, its path as times."""
+
+    stage: Stage
+    expression: Expression
+    path: Path
+
+    @property
+    def steps(self) -> int:
+        """How many steps `on_step` will see."""
+        return sum(to < now for now, to in pairwise(self.path))
+
+    def sampler(
+        self,
+        x: Tensor,
+        draw: DrawNoise,
+        *,
+        low: LowResolution | None = None,
+        kept: _Kept | None = None,
+        on_step: OnStep | None = None,
+    ) -> SamplerCoroutine:
+        """The sampler of this stage from x, its pictures decoded."""
+        model = self.stage.model
+        made = yield from sampler(
+            self.expression,
+            x=x,
+            path=self.path,
+            schedule=model.schedule,
+            solver=self.stage.solver,
+            draw=draw,
+            native=model.state_shape[1:],
+            low_resolution=low,
+            constraint=None if kept is None else kept.states,
+            on_step=on_step,
+        )
+        pictures = model.decode(made)
+        _check_made(pictures, model)
+        return pictures if kept is None else kept.pictures.finish(pictures)
+
+    def larger(self, low: Tensor, noise: Noise) -> tuple[Tensor, LowResolution]:
+        """The first state of a stage that makes `low`, (B, C, h, w), larger, and its low-resolution part."""
+        return self.stage.model.upscaling().start(low, noise, self.stage.low_t)
+
+
+def _ready(stage: Stage, index: int) -> _Ready:
+    """A stage checked, its texts encoded; further stages ask their networks by name."""
+    model, native = stage.model, (stage.model.shape[1], stage.model.shape[2])
+    if stage.size != native and not any(isinstance(node, Crops) for node in stage.expression.walk()):
+        raise UsageError(
+            f"{model.name} makes {native[1]} x {native[0]} pictures, not "
+            f"{stage.size[1]} x {stage.size[0]}: larger canvases go by crops (panorama)"
+        )
+    expression = model.lower(stage.expression, stage.size, in_pixels=stage.in_pixels)
+    model.prepare(expression)
+    if index > 0:
+        expression = _of_network(expression, stage_name(index))
+    return _Ready(stage=stage, expression=expression, path=stage.path.path(model.schedule))
+
+
+def _of_network(e: Expression, network: str) -> Expression:
+    """The same expression with the leaves of the run's own model asking a network by name."""
+
+    def change(leaf: Ask) -> Ask:
+        return replace(leaf, network=leaf.network or network)
+
+    return e.map_leaves(change)
+
+
+def _check_made(pictures: Tensor, model: Model) -> None:
+    """Stop where an overflow left NaN, or black pictures of a network in 16 bits: SfumatoError."""
+    if not bool(torch.isfinite(pictures).all()):
+        raise SfumatoError(f"{model.name} made NaN or infinity in {dtype_name(model)}: use float32")
+    black = pictures.flatten(1).amax(dim=1) <= BLACK
+    if model.dtype is not torch.float32 and bool(black.any()):
+        raise SfumatoError(f"{model.name} made a black picture in {dtype_name(model)}: use float32")
+
+
+def _through(
+    small: SamplerCoroutine, stages: Sequence[_Ready], noise: Noise, watch: _Watch, *, unload: bool
+) -> SamplerCoroutine:
+    """The pictures of the last stage; of the one at hand where the run was stopped.
+
+    small: the sampler of the first stage. unload: a stage's network leaves the memory before the next comes.
+    """
+    made = yield from small
+    for done, ready in pairwise(stages):
+        if watch.stopped:
+            break
+        if unload:
+            done.stage.model.unload()
+        noise = noise.of_shape(ready.stage.model.state_shape_for(ready.stage.size))
+        x, low = ready.larger(made.clamp(-1, 1), noise)
+        made = yield from ready.sampler(x, noise.draw, low=low, on_step=watch.of(ready))
+    return postprocess_of([ready.stage.model for ready in stages])(made)
+
+
+class _Watch:
+    """Counts the steps of all stages as those of one run, and hears whether it is to stop."""
+
+    def __init__(self, on_step: OnStep | None, total: int) -> None:
+        self.on_step, self.total, self.before = on_step, total, 0
+        self.stopped = False
+
+    def of(self, stage: _Ready) -> OnStep:
+        """The `on_step` of the next stage."""
+        before, self.before = self.before, self.before + stage.steps
+
+        def see(step: Step) -> bool:
+            counted = replace(step, index=before + step.index, total=self.total)
+            self.stopped = self.on_step is not None and bool(self.on_step(counted))
+            return self.stopped
+
+        return see
+
+
+def _start(run: Run, first: _Ready, draw: DrawNoise) -> Tensor:
+    """The state at the start of the path: noise, or the noised start picture."""
+    model = first.stage.model
+    level = model.schedule.level(first.path[0])
+    if run.start is None:
+        if first.stage.path.strength < 1 or first.stage.path.start is not None:
+            raise UsageError("a strength below 1 needs a picture to start from")
+        # Noise alone, with the variance that a picture of unit variance would have here.
+        return draw() * math.hypot(level.alpha, level.sigma)
+    start = _fitting("start", run.start, first.stage)
+    return add_noise(model.encode(start, draw), draw(), level.alpha, level.sigma)
+
+
+def _low(run: Run) -> Tensor:
+    """The picture that is made larger, once for each seed, (B, C, h, w)."""
+    assert run.low is not None
+    first = run.stages[0]
+    if run.start is not None or run.keep is not None or first.path.strength < 1:
+        raise UsageError("a picture is made larger from noise: start, keep and strength do not go with it")
+    return run.low.tensor.to(first.model.device).expand(run.count, -1, -1, -1)
+
+
+def _fitting(role: str, held: HashedTensor, stage: Stage) -> Tensor:
+    """An input picture, (1, C, H, W) on the model's device, of the stage's size."""
+    picture, shape = held.tensor.to(stage.model.device), (1, stage.model.shape[0], *stage.size)
+    if picture.shape != shape:
+        raise UsageError(
+            f"the {role} picture has {picture.shape[-1]} x {picture.shape[-2]} pixels and "
+            f"{picture.shape[-3]} channels, the run {shape[3]} x {shape[2]} and {shape[1]}: resize it"
+        )
+    return picture
+
+
+def _kept(run: Run, stage: Stage) -> _Kept | None:
+    if run.keep is None or run.mask is None:
+        return None
+    model = stage.model
+    keep = _fitting("kept", run.keep, stage)
+    coarse = run.mask.weights(*model.state_shape_for(stage.size)[1:]).to(model.device)
+    return _Kept(
+        states=KnownRegion(model.encode(keep), coarse),
+        pictures=KnownRegion(keep, run.mask.weights(*stage.size).to(model.device)),
+    )

@@ -1,10 +1,8 @@
-"""Study pieces: what noise does to a picture, and four ways to take it away.
+"""Study pieces: what noise does to a picture, and ways to take it away.
 
-Each works on one picture (1, C, H, W) in [-1, 1] and says all it did; nothing is random but the noise drawn
-from the seed.
+Each works on one picture (1, C, H, W) in [-1, 1]; the seed alone draws the noise. The estimates are those of
+a run (sampling.make_run), with the model's own guidance and clipping.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.core.engine import Asking, Engine
-from sfumato.core.expression import Expression, as_expression
+from sfumato.core.engine import Engine, SamplerCoroutine
+from sfumato.core.expression import Expression, as_expression, unconditional
 from sfumato.core.filters import LowPass
 from sfumato.core.frame import Frame
-from sfumato.core.invariant import check_whole
 from sfumato.core.noise import Noise
-from sfumato.core.path import even_path
 from sfumato.core.prediction import add_noise
-from sfumato.core.sampler import Step, evaluate, sampler
+from sfumato.core.sampler import Step, evaluate
 from sfumato.core.schedule import Schedule
-from sfumato.core.solvers import make_solver
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
+from sfumato.sampling import make_run, run_together
+from sfumato.techniques import GivenPicture, translate
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,8 +41,8 @@ def noised(schedule: Schedule, picture: Tensor, t: float, *, seed: int = 0) -> T
     """The forward process, x_t = alpha x0 + sigma eps (Ho et al. 2020, eq. 4)."""
     _check_time(t)
     level = schedule.level(t)
-    noise = Noise([seed], _shape(picture)).draw()
-    return add_noise(picture, noise, level.alpha, level.sigma)
+    _, c, h, w = picture.shape
+    return add_noise(picture, Noise([seed], (c, h, w)).draw(), level.alpha, level.sigma)
 
 
 def blur_denoised(schedule: Schedule, x: Tensor, t: float, *, sigma: float) -> Tensor:
@@ -54,77 +51,75 @@ def blur_denoised(schedule: Schedule, x: Tensor, t: float, *, sigma: float) -> T
     return LowPass(sigma).apply(x / alpha if alpha > 0 else x).clamp(-1, 1)
 
 
-def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str) -> Tensor:
-    """The network's estimate of x0 from one look at x_t (Ho et al. 2020, eq. 15)."""
-    frame = Frame(x=x.to(model.device), now=model.schedule.level(t), native=(model.shape[1], model.shape[2]))
+def one_step_denoised(model: Model, x: Tensor, t: float, what: Expression | str | None = None) -> Tensor:
+    """The estimate of x0 at x_t, (1, C, H, W), under the model's guidance and clipping."""
+    size = (model.shape[1], model.shape[2])
+    expression = unconditional() if what is None else as_expression(what)
+    e = model.lower(model.defaults.with_defaults(expression), size)
+    model.prepare(e)
+    frame = Frame(x=x.to(model.device), now=model.schedule.level(t), native=size)
 
-    def asking(e: Expression) -> Asking:
+    def estimate() -> SamplerCoroutine:
         return (yield from evaluate(e, frame)).x0
 
     with torch.inference_mode():
-        (x0,) = Engine(model).run(asking(_whole(model, what)))
-    return _released(model, x0)
+        (x0,) = Engine(model).run(estimate())
+    return _leaving(model, model.decode(x0))
 
 
 def iteratively_denoised(
     model: Model,
-    x: Tensor,
+    picture: GivenPicture,
     t: float,
-    what: Expression | str,
+    what: Expression | str | None = None,
     *,
     steps: int = 20,
-    solver: str = "ddim",
+    solver: str | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, list[Step]]:
-    """Denoise x_t in `steps` strided steps (on a table at most one for each entry).
+    """Noise a picture to t with this seed, and denoise it in `steps` steps (on a table one for each entry).
 
-    Returns the picture and what each step saw. seed: that of `noised`, whose draws go on from there.
+    Returns the picture and what each step saw; solver None is the model's own.
     """
-    e = _whole(model, what)
+    _check_time(t)
+    edit = translate(picture, unconditional() if what is None else what, start_time=t)
     seen: list[Step] = []
-    noise = Noise([seed], _shape(x), model.device)
-    noise.draw()  # the noise that is in x already
-    asking = sampler(
-        e,
-        x=x.to(model.device),
-        path=even_path(model.schedule, steps, t),
-        schedule=model.schedule,
-        solver=make_solver(solver),
-        draw=noise.draw,
-        native=(model.shape[1], model.shape[2]),
-        on_step=seen.append,
-    )
-    with torch.inference_mode():
-        (out,) = Engine(model).run(asking)
-    return _released(model, out), seen
+    run = make_run(model, edit, steps=steps, solver=solver, seed=seed)
+    (made,) = run_together([run], on_step=seen.append)
+    return made.x, seen
 
 
 def denoise(
     model: Model,
-    picture: Tensor,
-    what: Expression | str,
+    picture: GivenPicture,
+    what: Expression | str | None = None,
     *,
     at: Sequence[float] = (0.25, 0.5, 0.75),
     steps: int = 20,
+    solver: str | None = None,
     blur: float = 2.0,
     seed: int = 0,
 ) -> list[Denoising]:
-    """Noise a picture to each level and denoise it by blur, in one step and iteratively."""
+    """Noise a picture to each level and denoise it by blur, in one step and iteratively.
+
+    All but the blur are one run: its first step begins at the noised picture and estimates x0 in one step.
+    """
     if not at:
         raise UsageError("give at least one noise level, such as --at 0.5")
     out = []
     for t in at:
-        x = noised(model.schedule, picture, t, seed=seed)
-        iterative, seen = iteratively_denoised(model, x, t, what, steps=steps, seed=seed)
+        iterative, seen = iteratively_denoised(model, picture, t, what, steps=steps, solver=solver, seed=seed)
+        states = tuple(model.decode(step.x).cpu() for step in seen)
+        estimates = tuple(_leaving(model, model.decode(step.x0)) for step in seen)
         out.append(
             Denoising(
                 t=t,
-                noised=x,
-                blurred=blur_denoised(model.schedule, x, t, sigma=blur),
-                one_step=one_step_denoised(model, x, t, what),
+                noised=states[0],
+                blurred=blur_denoised(model.schedule, states[0], t, sigma=blur),
+                one_step=estimates[0],
                 iterative=iterative,
-                states=tuple(step.x.cpu() for step in seen),
-                estimates=tuple(step.x0.cpu() for step in seen),
+                states=states,
+                estimates=estimates,
             )
         )
     return out
@@ -136,23 +131,11 @@ def psnr(x: Tensor, reference: Tensor) -> float:
     return float("inf") if error == 0 else 10 * float(torch.log10(torch.tensor(4 / error)))
 
 
-def _whole(model: Model, what: Expression | str) -> Expression:
-    e = as_expression(what)
-    check_whole(e, model.state_shape, native=(model.shape[1], model.shape[2]))
-    return e
-
-
-def _released(model: Model, x: Tensor) -> Tensor:
+def _leaving(model: Model, x: Tensor) -> Tensor:
     """Pictures (B, C, H, W) as they may leave, on the CPU."""
-    x = x.clamp(-1, 1)
-    return (x if model.release is None else model.release(x)).cpu()
+    return model.postprocess(x.clamp(-1, 1)).cpu()
 
 
 def _check_time(t: float) -> None:
     if not 0 < t <= 1:
         raise UsageError(f"a noise level is a time in (0, 1], not {t}")
-
-
-def _shape(picture: Tensor) -> tuple[int, int, int]:
-    _, c, h, w = picture.shape
-    return (c, h, w)

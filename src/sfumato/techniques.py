@@ -1,58 +1,129 @@
 """The techniques of the field, a few lines each over the algebra.
 
-What fuses readings is an expression, and expressions nest. What also says where sampling starts, which pixels
-stay or how large the canvas is, is an Edit.
+A technique that fuses readings gives an expression, and expressions nest. One that also sets where sampling
+starts, which pixels stay or how large the canvas is gives an Edit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 from torch import Tensor
 
-from sfumato.core.content import Content
 from sfumato.core.crops import crops
-from sfumato.core.expression import (
-    Expression,
-    Sum,
-    as_expression,
-    known,
-    mean,
-    one_picture,
-    unconditional,
-)
+from sfumato.core.expression import Expression, Known, Sum, as_expression, mean, unconditional
 from sfumato.core.filters import Colour, Grey, Mask, Motion, bands
+from sfumato.core.hashed import HashedTensor, one_picture
 from sfumato.core.views import View
 from sfumato.errors import UsageError
+from sfumato.pictures.given import PictureSource, check_range, file_of, is_picture_source
+from sfumato.pictures.read import picture_size, read_mask, read_picture
+from sfumato.recipe import InputFile
 
 Reading = Expression | str
+# A tensor in [-1, 1] of the run's own size, or a picture that is cropped and resized to it
+GivenPicture = Tensor | PictureSource
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """An expression with the picture that it works on.
 
-    start: sampling starts from this picture, noised, at `strength` in (0, 1]; 1 forgets it.
+    start: sampling starts from this picture, noised, at `strength` in (0, 1]; 1 forgets it. start_time
+    instead of strength: it is noised to this time, and all steps lead down from there.
     low: the picture that is made larger, by a model that does that.
     keep, mask: pixels of `keep` outside the mask (1 where pixels are made) stay exactly as they are.
     jump, repeats: RePaint's resampling; repeats 1 is none.
     size: (H, W) of the canvas; None is the model's own.
+
+    Pictures that are no tensors stay as they are given until `fitted` knows the size of the run.
     """
 
     expression: Expression
-    start: Content | None = None
+    start: HashedTensor | PictureSource | None = None
     strength: float = 1.0
-    low: Content | None = None
-    keep: Content | None = None
-    mask: Mask | None = None
+    start_time: float | None = None
+    low: HashedTensor | PictureSource | None = None
+    keep: HashedTensor | PictureSource | None = None
+    mask: Mask | PictureSource | None = None
     jump: int = 10
     repeats: int = 1
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        if self.mask is not None and self.mask.outside:  # held as a plain mask
+        if isinstance(self.mask, Mask) and self.mask.outside:  # held as a plain mask
             object.__setattr__(self, "mask", Mask(1 - self.mask.tensor))
+
+    def fitted(self, channels: int, size: tuple[int, int]) -> tuple[Edit, Mapping[str, InputFile]]:
+        """The edit with its pictures read for a run of this size (H, W); and their files, by sha256.
+
+        A tensor stays as it is. Another picture is cropped and resized to the run; the picture that is made
+        larger keeps its size.
+        """
+        files: dict[str, InputFile] = {}
+
+        def read(
+            given: HashedTensor | PictureSource | None, fit: tuple[int, int] | None
+        ) -> HashedTensor | None:
+            if given is None or isinstance(given, HashedTensor):
+                return given
+            held = HashedTensor(read_picture(given, size=fit, channels=channels))
+            if (path := file_of(given)) is not None:
+                files[held.sha256] = InputFile(file=path)
+            return held
+
+        mask = self.mask
+        if mask is not None and not isinstance(mask, Mask):
+            assert self.keep is not None
+            path, mask = file_of(mask), Mask(read_mask(mask, size=_size_of(self.keep), resize=size))
+            if path is not None:
+                files[mask.sha256] = InputFile(file=path, kind="mask")
+        return replace(
+            self,
+            start=read(self.start, size),
+            low=read(self.low, None),
+            keep=read(self.keep, size),
+            mask=mask,
+        ), files
+
+    def low_size(self) -> tuple[int, int]:
+        """(H, W) of the picture that is made larger."""
+        assert self.low is not None
+        return _size_of(self.low)
+
+    def whole(self) -> Expression:
+        """The expression that is sampled: of a fitted edit with a mask, what is made inside, kept outside."""
+        if self.keep is None:
+            return self.expression
+        assert isinstance(self.keep, HashedTensor)
+        assert isinstance(self.mask, Mask)
+        return self.expression.where(self.mask) + Known(self.keep).where(~self.mask)
+
+
+def as_edit(what: Edit | Reading) -> Edit:
+    """An edit as it is; an expression or a text as the edit without a picture."""
+    return what if isinstance(what, Edit) else Edit(expression=as_expression(what))
+
+
+def _size_of(picture: HashedTensor | PictureSource) -> tuple[int, int]:
+    """The picture's own (H, W)."""
+    if isinstance(picture, HashedTensor):
+        return cast(tuple[int, int], tuple(picture.tensor.shape[-2:]))
+    return picture_size(picture)
+
+
+def _given(picture: GivenPicture) -> HashedTensor | PictureSource:
+    """A tensor checked and held; another picture as it is given."""
+    if isinstance(picture, Tensor):
+        held = one_picture(picture)
+        check_range(held.tensor)
+        return held
+    if not is_picture_source(picture):
+        kind = type(picture).__name__
+        raise UsageError(f"a picture is a file, a PIL picture, an array or a tensor, not {kind}")
+    return picture
 
 
 def anagram(*readings: Reading, view: View | str | Sequence[View | str] = "flip") -> Expression:
@@ -131,19 +202,30 @@ def panorama(reading: Reading, *, size: tuple[int, int], overlap: float = 0.5) -
     return Edit(expression=crops(reading, overlap=overlap), size=size)
 
 
-def translate(picture: Tensor, reading: Reading, *, strength: float = 0.7) -> Edit:
-    """Image to image: a picture (C, H, W), noised to `strength` and denoised (Meng et al. 2022, SDEdit)."""
-    return Edit(expression=as_expression(reading), start=one_picture(picture), strength=strength)
+def translate(
+    picture: GivenPicture, reading: Reading, *, strength: float = 0.7, start_time: float | None = None
+) -> Edit:
+    """Image to image: a picture, noised to `strength` and denoised (Meng et al. 2022, SDEdit).
+
+    picture: a tensor (C, H, W) in [-1, 1] of the run's size; or a file, a PIL picture or an array, uint8 or
+    floats in [0, 1], which is cropped and resized to it. start_time: noised to this time instead.
+    """
+    return Edit(
+        expression=as_expression(reading),
+        start=_given(picture),
+        strength=strength if start_time is None else 1.0,
+        start_time=start_time,
+    )
 
 
-def upscale(picture: Tensor, reading: Reading) -> Edit:
+def upscale(picture: GivenPicture, reading: Reading) -> Edit:
     """A picture (C, h, w) made larger, by a model that does that (Ho et al. 2022, Cascaded Diffusion)."""
-    return Edit(expression=as_expression(reading), low=one_picture(picture))
+    return Edit(expression=as_expression(reading), low=_given(picture))
 
 
 def inpaint(
-    picture: Tensor,
-    mask: Mask | Tensor,
+    picture: GivenPicture,
+    mask: Mask | GivenPicture,
     reading: Reading,
     *,
     strength: float = 1.0,
@@ -152,18 +234,23 @@ def inpaint(
 ) -> Edit:
     """Make the pixels inside the mask anew; those outside stay exactly (Lugmayr et al. 2022, RePaint).
 
-    picture (C, H, W) in [-1, 1]; mask (1, 1, H, W), 1 where pixels are made. Before each step the known
-    region is replaced by the noised picture. repeats > 1 goes back up `jump` steps that many times, so
-    that the new part and the old come to agree: better seams for `repeats` times the work.
+    picture: as for `translate`. mask: a tensor (1, 1, H, W) of the picture's size, 1 where pixels are made;
+    or a picture in another form, white where pixels are made. Before each step the known region is replaced
+    by the noised picture. repeats > 1 goes back up `jump` steps that many times, so that the new part and
+    the old come to agree: better seams for `repeats` times the work.
     """
-    region = mask if isinstance(mask, Mask) else Mask(mask)
-    kept = one_picture(picture)
-    (mh, mw), (h, w) = region.tensor.shape[-2:], kept.tensor.shape[-2:]
-    if (mh, mw) != (h, w):
-        raise UsageError(f"the mask has {mw} x {mh} pixels and the picture {w} x {h}: give one of its size")
-    e = as_expression(reading)
+    region = Mask(mask) if isinstance(mask, Tensor) else mask
+    if not isinstance(region, Mask) and not is_picture_source(region):
+        raise UsageError(f"a mask is a tensor, a file, a PIL picture or an array, not {type(mask).__name__}")
+    kept = _given(picture)
+    if isinstance(region, Mask) and isinstance(kept, HashedTensor):
+        (mh, mw), (h, w) = region.tensor.shape[-2:], kept.tensor.shape[-2:]
+        if (mh, mw) != (h, w):
+            raise UsageError(
+                f"the mask has {mw} x {mh} pixels and the picture {w} x {h}: give one of its size"
+            )
     return Edit(
-        expression=e.where(region) + known(picture).where(~region),
+        expression=as_expression(reading),
         start=kept if strength < 1 else None,
         strength=strength,
         keep=kept,

@@ -12,6 +12,7 @@ from torch import Tensor
 from sfumato.core.expression import Expression, Unary, as_expression
 from sfumato.core.frame import Answers, Box, Frame, Query
 from sfumato.core.prediction import Estimate
+from sfumato.core.writing import Json, Reader, Writer
 from sfumato.errors import UsageError
 
 
@@ -23,6 +24,9 @@ class Crops(Unary):
     network's own size is one window.
     """
 
+    keys = ("crops",)
+    fields = frozenset({"of"})
+
     overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -32,6 +36,13 @@ class Crops(Unary):
     @property
     def name(self) -> str:
         return f"crops(overlap={self.overlap:g})"
+
+    def write(self, writer: Writer) -> Json:
+        return {"crops": self.overlap, "of": self.child.write(writer)}
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Crops:
+        return cls(reader.child(data), float(data["crops"]))
 
     def boxes(self, frame: Frame) -> list[Box]:
         """The windows over this frame's canvas."""

@@ -1,20 +1,18 @@
-"""The engine: every question that is open, answered in as few forward passes as there can be.
+"""The engine: it answers all open queries in as few forward passes as there can be.
 
 Contract with a network (`Denoiser`): x (N, C, H, W) float32 on the engine's device, t (N,) in [0, 1], one
 condition per row; it answers an Estimate of N rows, float32. Rows are independent of one another: that is
 what lets pictures, branches, steps and requests share a forward pass.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from sfumato.core.frame import Answers, Condition, Key, Query
+from sfumato.core.frame import Answers, Condition, Key, LowResolution, Query
 from sfumato.core.prediction import Estimate
 from sfumato.errors import SfumatoError, UsageError
 
@@ -23,25 +21,21 @@ NOT_FINITE = (
     "all), or check its weights"
 )
 
-# What the sampler is: it yields the questions of a step, receives the answers, returns the pictures.
-Asking = Generator[Sequence[Query], Answers, Tensor]
+# A sampler: it yields the queries of a step, receives their answers, and returns the pictures.
+SamplerCoroutine = Generator[Sequence[Query], Answers, Tensor]
 
 
 class Denoiser(Protocol):
     """A network that answers with its estimate of x0."""
 
-    def denoise(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Estimate:
-        """x (N, C, H, W), t (N,), N conditions -> the estimate of x0, N rows."""
-
-
-@runtime_checkable
-class Upscaler(Protocol):
-    """A network that is shown low-resolution pictures beside x."""
-
-    def denoise_beside(
-        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], picture: Tensor, picture_t: Tensor
+    def denoise(
+        self, x: Tensor, t: Tensor, conditions: Sequence[Condition], low: LowResolution | None = None
     ) -> Estimate:
-        """As `denoise`, with pictures (N, C', H, W) noised to picture_t (N,) (see frame.Beside)."""
+        """x (N, C, H, W), t (N,), N conditions -> the estimate of x0, N rows.
+
+        low: the low-resolution pictures of a network that upscales, N rows with their times (N,). A network
+        that does not upscale refuses them.
+        """
 
 
 @dataclass
@@ -53,12 +47,12 @@ class Count:
 
 
 class Engine:
-    """Groups the rows of all open questions by network and runs them in chunks of at most `max_rows`."""
+    """Groups the rows of all open queries by network and runs them in chunks of at most `max_rows`."""
 
     def __init__(
         self, model: Denoiser, networks: Mapping[str, Denoiser] | None = None, *, max_rows: int = 64
     ) -> None:
-        """`model` answers the questions that name no network, `networks` those that name one."""
+        """`model` answers the queries that name no network, `networks` those that name one."""
         if max_rows < 1:
             raise UsageError(f"max_rows must be 1 or more, not {max_rows}")
         self.model = model
@@ -71,11 +65,11 @@ class Engine:
         answers: dict[int, Estimate] = {}
         groups: dict[tuple[str | None, torch.Size, bool], list[int]] = {}
         for i, query in enumerate(queries):
-            group = (query.network, query.x.shape[1:], query.beside is None)
+            group = (query.network, query.x.shape[1:], query.low_resolution is None)
             groups.setdefault(group, []).append(i)
         for (network, *_), members in groups.items():
-            asked = [queries[i] for i in members]
-            answers.update(zip(members, self._forward(self._network(network), asked), strict=True))
+            group_queries = [queries[i] for i in members]
+            answers.update(zip(members, self._forward(self._network(network), group_queries), strict=True))
         return [answers[i] for i in range(len(queries))]
 
     def _network(self, name: str | None) -> Denoiser:
@@ -83,7 +77,7 @@ class Engine:
             return self.model
         if name not in self.networks:
             names = ", ".join(sorted(self.networks)) or "none beside the model"
-            raise UsageError(f"the expression asks a network named {name!r}; the run has {names}")
+            raise UsageError(f"the expression asks a network {name!r}; the run has {names}")
         return self.networks[name]
 
     def _forward(self, network: Denoiser, group: Sequence[Query]) -> list[Estimate]:
@@ -93,17 +87,14 @@ class Engine:
             torch.tensor(sizes, device=x.device)
         )  #                                                                               (R,)
         conditions = [query.condition for query in group for _ in range(len(query.x))]
-        beside = _beside(group, x.device)
+        low = _low_resolution(group, x.device)
         parts = []
         for start in range(0, len(x), self.max_rows):
             rows = slice(start, start + self.max_rows)
-            if beside is None:
+            if low is None:
                 parts.append(network.denoise(x[rows], t[rows], conditions[rows]))
-            elif isinstance(network, Upscaler):
-                pictures, times = (part[rows] for part in beside)
-                parts.append(network.denoise_beside(x[rows], t[rows], conditions[rows], pictures, times))
             else:
-                raise UsageError("this network does not upscale: it takes no low-resolution picture")
+                parts.append(network.denoise(x[rows], t[rows], conditions[rows], low.rows(rows)))
             self.count.forwards += 1
         self.count.rows += len(x)
         x0s = torch.split(torch.cat([part.x0 for part in parts]), sizes)
@@ -113,7 +104,7 @@ class Engine:
         split = torch.split(torch.cat(variances), sizes)
         return [Estimate(x0=x0, variance=v) for x0, v in zip(x0s, split, strict=True)]
 
-    def run(self, *samplers: Asking) -> list[Tensor]:
+    def run(self, *samplers: SamplerCoroutine) -> list[Tensor]:
         """Run samplers to their ends, each at its own step; the first that fails ends them all."""
         running = Running(self)
         results: dict[Hashable, Tensor] = {}
@@ -146,24 +137,24 @@ class Outcome:
 class Running:
     """Samplers in flight, each at its own step. They join and leave between turns; a turn answers once.
 
-    What one sampler, or what it asks, does wrong ends that one alone: where a shared forward pass raises, the
-    questions of each are asked again by themselves, to find whose they were.
+    A fault of one sampler, or of its queries, ends that sampler alone: where a shared forward pass raises,
+    the queries of each sampler are answered by themselves, to find the faulty ones.
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._open: dict[Hashable, tuple[Asking, Sequence[Query]]] = {}
+        self._open: dict[Hashable, tuple[SamplerCoroutine, Sequence[Query]]] = {}
         self._ended: dict[Hashable, Outcome] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def rows_of(self, name: Hashable) -> int:
-        """How many rows a sampler asks of the networks in its next turn; 0 where it has ended."""
+        """The rows of a sampler in the next turn; 0 where it has ended."""
         return sum(len(query.x) for query in self._open[name][1]) if name in self._open else 0
 
-    def join(self, name: Hashable, sampler: Asking) -> None:
-        """Begin a sampler: it runs up to its first questions; what it raises on the way is raised here."""
+    def join(self, name: Hashable, sampler: SamplerCoroutine) -> None:
+        """Begin a sampler: it runs up to its first queries; what it raises on the way is raised here."""
         try:
             self._open[name] = (sampler, next(sampler))
         except StopIteration as end:
@@ -182,7 +173,7 @@ class Running:
             self.leave(name)
 
     def turn(self, names: Collection[Hashable] | None = None) -> dict[Hashable, Outcome]:
-        """Answer the questions of these samplers, or of all, and take them on; returns what has ended."""
+        """Answer the queries of these samplers, or of all, and take them on; returns what has ended."""
         for name, (sampler, _), answers in self._answered(self._open if names is None else names):
             if isinstance(answers, Exception):
                 self._throw(name, sampler, answers)
@@ -195,40 +186,40 @@ class Running:
 
     def _answered(
         self, names: Collection[Hashable]
-    ) -> list[tuple[Hashable, tuple[Asking, Sequence[Query]], dict[Key, Estimate] | Exception]]:
-        """Open samplers with the answers to their questions, or with what asking them raised."""
+    ) -> list[tuple[Hashable, tuple[SamplerCoroutine, Sequence[Query]], dict[Key, Estimate] | Exception]]:
+        """Open samplers with the answers to their queries, or with the error that their queries raised."""
         turn = [(name, open_) for name, open_ in self._open.items() if name in names]
-        queries = [query for _, (_, asked) in turn for query in asked]
+        together = [query for _, (_, queries) in turn for query in queries]
         try:
-            estimates = iter(self.engine.answer(queries))
+            estimates = iter(self.engine.answer(together))
         except Exception as error:
             if len(turn) == 1:
                 return [(*turn[0], error)]
-            return [(name, (sampler, asked), self._alone(asked)) for name, (sampler, asked) in turn]
+            return [(name, (sampler, queries), self._alone(queries)) for name, (sampler, queries) in turn]
         return [
-            (name, (sampler, asked), {query.key: next(estimates) for query in asked})
-            for name, (sampler, asked) in turn
+            (name, (sampler, queries), {query.key: next(estimates) for query in queries})
+            for name, (sampler, queries) in turn
         ]
 
-    def _alone(self, asked: Sequence[Query]) -> dict[Key, Estimate] | Exception:
-        """The answers to the questions of one sampler, or what asking them raised."""
+    def _alone(self, queries: Sequence[Query]) -> dict[Key, Estimate] | Exception:
+        """The answers to the queries of one sampler, or the error that they raised."""
         try:
-            return {q.key: e for q, e in zip(asked, self.engine.answer(asked), strict=True)}
+            return {q.key: e for q, e in zip(queries, self.engine.answer(queries), strict=True)}
         except Exception as error:
             return error
 
-    def _advance(self, name: Hashable, sampler: Asking, answers: dict[Key, Estimate]) -> None:
-        """Take a sampler to its next questions, or to its end."""
+    def _advance(self, name: Hashable, sampler: SamplerCoroutine, answers: dict[Key, Estimate]) -> None:
+        """Take a sampler to its next queries, or to its end."""
         try:
-            asked = sampler.send(answers)
+            queries = sampler.send(answers)
         except StopIteration as end:
             self._end(name, Outcome(pictures=end.value))
         except Exception as error:
             self._end(name, Outcome(error=error))
         else:
-            self._open[name] = (sampler, asked)
+            self._open[name] = (sampler, queries)
 
-    def _throw(self, name: Hashable, sampler: Asking, error: Exception) -> None:
+    def _throw(self, name: Hashable, sampler: SamplerCoroutine, error: Exception) -> None:
         """End a sampler by an error, raised where it waits so that it can tidy up."""
         try:
             sampler.throw(error)
@@ -245,10 +236,12 @@ class Running:
         self._ended[name] = outcome
 
 
-def _beside(group: Sequence[Query], device: torch.device) -> tuple[Tensor, Tensor] | None:
-    """The rows' low-resolution pictures, (R, C', H, W), and their times, (R,); None without them."""
-    shown = [query.beside for query in group if query.beside is not None]
-    if not shown:
+def _low_resolution(group: Sequence[Query], device: torch.device) -> LowResolution | None:
+    """The low-resolution pictures of all rows, (R, C', H, W), with their times, (R,); None without them."""
+    given = [query.low_resolution for query in group if query.low_resolution is not None]
+    if not given:
         return None
-    times = [beside.t for beside in shown for _ in range(len(beside.picture))]
-    return torch.cat([beside.picture for beside in shown]), torch.tensor(times, device=device)
+    times = [low.t for low in given for _ in range(len(low.picture))]
+    return LowResolution(
+        picture=torch.cat([low.picture for low in given]), t=torch.tensor(times, device=device)
+    )

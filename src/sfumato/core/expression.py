@@ -1,7 +1,7 @@
 """The algebra: every technique is an expression over denoised estimates.
 
-A leaf asks one question of one network at the current (x, t) and answers with an estimate of x0. A node is a
-linear map of its children. Every expression is
+A leaf is one network's estimate of x0 at the current (x, t). A node is a linear map of its children. Every
+expression is
 
     x0(x, t) = sum_i A_i . leaf_i(x, t)         with  sum_i A_i = I,
 
@@ -9,7 +9,10 @@ so that mixing x0, eps or v is the same thing and the statistics of the noise st
 `e.low_pass(2)` alone, may be built; only a whole one may be sampled (see invariant.py).
 
 Evaluation takes two passes: `queries(frame)` down the tree, `combine(frame, answers)` up. Between them the
-engine answers all the questions of a step at once; equal questions carry equal keys and are asked once.
+engine answers all queries of a step at once; equal queries carry equal keys and are answered once.
+
+A node of the user's own is a subclass of `Expression` with `queries` and `combine`. With `keys`, `write` and
+`read` it stands in recipes, too.
 """
 
 from __future__ import annotations
@@ -18,29 +21,66 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from sfumato.core.content import Content
-from sfumato.core.filters import Filter, HighPass, LowPass, Mask
-from sfumato.core.frame import Answers, Condition, Frame, Key, Label, Prompt, Query, Unconditional
+from sfumato.core.filters import Filter, HighPass, LowPass, Mask, make_filter
+from sfumato.core.frame import (
+    Answers,
+    Condition,
+    Frame,
+    Key,
+    Label,
+    Prompt,
+    Query,
+    Unconditional,
+    read_condition,
+)
+from sfumato.core.guidance import Projected, Scale, read_scale, write_scale
+from sfumato.core.hashed import HashedTensor, one_picture
 from sfumato.core.prediction import Estimate
 from sfumato.core.views import Identity, View, make_view
+from sfumato.core.writing import Json, Reader, Writer
 from sfumato.errors import UsageError
 
-if TYPE_CHECKING:
-    from sfumato.core.guidance import Projected, Scale
+MAX_GUIDED = 4  # levels of guidance that a recipe may nest: each doubles the work
 
 
 class Expression(ABC):
-    """A node of the tree: immutable, freely nested."""
+    """A node of the tree: immutable, freely nested.
+
+    keys: what begins the node's JSON form in a recipe; none for a node that cannot be written
+    fields: what else stands in it
+
+    A node with keys has a class method `read(data, reader)`, which gives the node that `write` wrote; what it
+    cannot read raises UsageError, TypeError, ValueError or KeyError.
+    """
+
+    keys: ClassVar[tuple[str, ...]] = ()
+    fields: ClassVar[frozenset[str]] = frozenset()
+    known: ClassVar[dict[str, type[Expression]]] = {}  # the nodes that recipes may hold, by their keys
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for key in cls.__dict__.get("keys", ()):
+            if Expression.known.get(key, cls).__module__ != cls.__module__:
+                raise UsageError(f"a node with the key {key!r} exists: give yours another")
+            if not hasattr(cls, "read"):
+                raise UsageError(f"a node with the key {key!r} needs `write` and `read`")
+            Expression.known[key] = cls
 
     @property
-    @abstractmethod
     def name(self) -> str:
         """How an error names this node."""
+        return type(self).__name__
+
+    def write(self, writer: Writer) -> Json:
+        """The node as JSON-able data; by default it becomes an input, and its children are for the reader."""
+        children = [child.write(Writer()) for child in self.children]
+        return {"custom": writer.own(self, "node"), "over": children}
 
     @property
     def children(self) -> tuple[Expression, ...]:
@@ -53,7 +93,7 @@ class Expression(ABC):
 
     @abstractmethod
     def queries(self, frame: Frame) -> Iterator[Query]:
-        """Down: the questions that this node needs answered at this frame."""
+        """Down: the queries that this node needs at this frame."""
 
     @abstractmethod
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
@@ -84,23 +124,19 @@ class Expression(ABC):
 
     def guided(
         self,
-        scale: float | Scale,
+        scale: Scale,
         *,
         negative: Condition | str | None = None,
         guide: str | None = None,
         between: tuple[float, float] = (0.0, 1.0),
         projection: Projected | None = None,
     ) -> Expression:
-        """Classifier-free guidance, u + scale (c - u): see guidance.Guided."""
-        from sfumato.core.guidance import Guided
-
+        """Classifier-free guidance, u + scale (c - u): see Guided."""
         condition = Prompt(negative) if isinstance(negative, str) else negative
         return Guided(self, scale, negative=condition, guide=guide, between=between, projection=projection)
 
     def clipped(self, limit: float = 1.0, *, quantile: float | None = None) -> Expression:
         """A nonlinear node: values kept in [-1, 1]; with a quantile, by dynamic thresholding."""
-        from sfumato.core.guidance import Clipped
-
         return Clipped(self, limit, quantile)
 
     def __add__(self, other: Expression | str) -> Expression:
@@ -108,7 +144,7 @@ class Expression(ABC):
         return Sum((*_terms(self), *_terms(as_expression(other))))
 
     def map_leaves(self, change: Callable[[Ask], Expression]) -> Expression:
-        """The same tree with every question to a network changed."""
+        """The same tree with every leaf that asks a network changed."""
         return self.with_children([child.map_leaves(change) for child in self.children])
 
     def walk(self) -> Iterator[Expression]:
@@ -130,6 +166,9 @@ def _terms(e: Expression) -> tuple[Expression, ...]:
 class Ask(Expression):
     """A network's x0 under a condition."""
 
+    keys = ("prompt", "label", "unconditional")
+    fields = frozenset({"network"})
+
     condition: Condition
     network: str | None = None
 
@@ -142,6 +181,14 @@ class Ask(Expression):
                 return f"label({index})"
             case Unconditional():
                 return "unconditional()"
+
+    def write(self, writer: Writer) -> Json:
+        network = {} if self.network is None else {"network": writer.network(self.network)}
+        return self.condition.write() | network
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Ask:  # noqa: ARG003
+        return cls(read_condition(data), data.get("network"))
 
     def map_leaves(self, change: Callable[[Ask], Expression]) -> Expression:
         return change(self)
@@ -156,7 +203,7 @@ class Ask(Expression):
             condition=self.condition,
             x=frame.x,
             t=frame.now.t,
-            beside=frame.beside,
+            low_resolution=frame.low_resolution,
         )
 
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
@@ -170,11 +217,20 @@ class Known(Expression):
     It answers in its own frame: seen through a view V it is V^T p, the picture that reads as p through V.
     """
 
-    picture: Content
+    keys = ("known",)
+
+    picture: HashedTensor
 
     @property
     def name(self) -> str:
         return "known(picture)"
+
+    def write(self, writer: Writer) -> Json:
+        return {"known": writer.picture(self.picture)}
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Known:
+        return cls(reader.picture(data["known"]))
 
     def queries(self, frame: Frame) -> Iterator[Query]:  # noqa: ARG002
         yield from ()
@@ -213,11 +269,22 @@ class Unary(Expression):
 class Seen(Unary):
     """V^T D(V x) for an orthogonal view V (Geng et al. 2024, Visual Anagrams, eq. 4)."""
 
+    keys = ("seen",)
+    fields = frozenset({"of"})
+
     view: View
 
     @property
     def name(self) -> str:
         return f"seen({self.view})"
+
+    def write(self, writer: Writer) -> Json:
+        return {"seen": writer.text(self.view, make_view, "view"), "of": self.child.write(writer)}
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Seen:
+        view = reader.text(data["seen"], View, make_view)  # type: ignore[type-abstract]
+        return cls(reader.child(data), view)
 
     def queries(self, frame: Frame) -> Iterator[Query]:
         yield from self.child.queries(frame.through(self.view))
@@ -232,11 +299,28 @@ class Seen(Unary):
 class Filtered(Unary):
     """The part of an estimate that a linear filter lets through (Geng et al. 2024, Factorized Diffusion)."""
 
+    keys = ("filter", "mask")
+    fields = frozenset({"of", "outside"})
+
     band: Filter
 
     @property
     def name(self) -> str:
         return str(self.band)
+
+    def write(self, writer: Writer) -> Json:
+        of = {"of": self.child.write(writer)}
+        if isinstance(self.band, Mask):
+            return {"mask": writer.picture(self.band.held), "outside": self.band.outside} | of
+        return {"filter": writer.text(self.band, make_filter, "filter")} | of
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Filtered:
+        if "filter" in data:
+            band = reader.text(data["filter"], Filter, make_filter)  # type: ignore[type-abstract]
+            return cls(reader.child(data), band)
+        mask = Mask(reader.picture(data["mask"]).tensor)
+        return cls(reader.child(data), ~mask if data.get("outside") else mask)
 
     def queries(self, frame: Frame) -> Iterator[Query]:
         yield from self.child.queries(frame)
@@ -249,6 +333,9 @@ class Filtered(Unary):
 @dataclass(frozen=True)
 class Sum(Expression):
     """A weighted sum. The sum of parts weighs each with 1; a mean has weights that sum to 1."""
+
+    keys = ("sum",)
+    fields = frozenset({"weights"})
 
     terms: tuple[Expression, ...]
     weights: tuple[float, ...] = ()
@@ -274,6 +361,13 @@ class Sum(Expression):
     def with_children(self, children: Sequence[Expression]) -> Expression:
         return Sum(tuple(children), self.weights)
 
+    def write(self, writer: Writer) -> Json:
+        return {"sum": [term.write(writer) for term in self.terms], "weights": list(self.weights)}
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Sum:
+        return cls(tuple(map(reader.read, data["sum"])), tuple(float(w) for w in data.get("weights", ())))
+
     def _weighted(self) -> Iterator[tuple[Expression, float]]:
         return ((e, w) for e, w in zip(self.terms, self.weights, strict=True) if w != 0)
 
@@ -291,6 +385,180 @@ class Sum(Expression):
                 variances.append(estimate.variance)
         # A learned variance is averaged over the readings; signs and filters mean nothing to it.
         return Estimate(x0=x0, variance=torch.stack(variances).mean(0) if variances else None)
+
+
+@dataclass(frozen=True)
+class Guided(Unary):
+    """Guidance, u + s (c - u), with c the child and u the child under other conditions; s = 1 means off.
+
+    Ho & Salimans 2022, eq. 6. u has no condition, a negative one, or a weaker network (Karras et al. 2024,
+    Guiding a Diffusion Model with a Bad Version of Itself). Outside its interval s is 1 and u costs nothing
+    (Kynkaanniemi et al. 2024).
+
+    scale: a number, or a function of the noise levels (Curve, CFGPlusPlus); 1 is off.
+    negative: the condition of u; None is no condition, or the child's own where `guide` is given.
+    guide: the name of the network that answers u (autoguidance).
+    between: the times (lo, hi) within which guidance acts; outside, u costs nothing.
+    projection: adaptive projected guidance instead of the plain difference.
+    """
+
+    keys = ("guided",)
+    fields = frozenset({"of", "negative", "guide", "between", "projected"})
+
+    scale: Scale
+    negative: Condition | None = None
+    guide: str | None = None
+    between: tuple[float, float] = (0.0, 1.0)
+    projection: Projected | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.scale):
+            if isinstance(self.scale, bool) or not math.isfinite(self.scale):
+                raise UsageError(f"the guidance scale must be a finite number, not {self.scale}")
+            object.__setattr__(self, "scale", float(self.scale))
+        lo, hi = self.between
+        if not 0 <= lo <= hi <= 1:
+            raise UsageError(f"guidance acts between two times 0 <= lo <= hi <= 1, not {self.between}")
+        object.__setattr__(self, "between", (float(lo), float(hi)))
+
+    @property
+    def name(self) -> str:
+        scale = f"{self.scale:g}" if isinstance(self.scale, float) else repr(self.scale)
+        return f"guided({scale})"
+
+    @cached_property
+    def against(self) -> Expression:
+        """The expression u."""
+
+        def otherwise(leaf: Ask) -> Expression:
+            own = leaf.condition if self.guide else Unconditional()
+            return Ask(self.negative or own, self.guide or leaf.network)
+
+        return self.child.map_leaves(otherwise)
+
+    def scale_at(self, frame: Frame) -> float:
+        """s at this frame's noise level."""
+        lo, hi = self.between
+        if not lo <= frame.now.t <= hi:
+            return 1.0
+        if not callable(self.scale):
+            return self.scale
+        scale = self.scale(frame.now, frame.to)
+        if not math.isfinite(scale):
+            raise UsageError(f"{self.name}: the scale at t = {frame.now.t:g} is {scale}")
+        return scale
+
+    def write(self, writer: Writer) -> Json:
+        out: Json = {"guided": write_scale(self.scale, writer), "of": self.child.write(writer)}
+        if self.negative is not None:
+            out["negative"] = self.negative.write()
+        if self.guide is not None:
+            out["guide"] = writer.network(self.guide)
+        if self.between != (0.0, 1.0):
+            out["between"] = list(self.between)
+        if self.projection is not None:
+            out["projected"] = self.projection.write()
+        return out
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Guided:
+        lo, hi = data.get("between", (0.0, 1.0))
+        child = reader.child(data)
+        if _guided_levels(child) >= MAX_GUIDED:
+            raise UsageError(f"guidance goes at most {MAX_GUIDED} levels deep: each doubles the work")
+        return cls(
+            child,
+            read_scale(data["guided"], reader),
+            negative=read_condition(data["negative"]) if "negative" in data else None,
+            guide=data.get("guide"),
+            between=(float(lo), float(hi)),
+            projection=Projected(**data["projected"]) if "projected" in data else None,
+        )
+
+    def queries(self, frame: Frame) -> Iterator[Query]:
+        scale = self.scale_at(frame)
+        if scale != 0 or self.projection:
+            yield from self.child.queries(frame)
+        if scale != 1:
+            yield from self.against.queries(frame)
+
+    def combine(self, frame: Frame, answers: Answers) -> Estimate:
+        scale = self.scale_at(frame)
+        if scale == 1:
+            return self.child.combine(frame, answers)
+        u = self.against.combine(frame, answers)
+        if scale == 0 and not self.projection:
+            return u
+        c = self.child.combine(frame, answers)
+        if self.projection is None:
+            x0 = u.x0 + scale * (c.x0 - u.x0)
+        else:
+            place = (self, frame.chain)
+            t, last, running = frame.memory.get(place, (None, None, None))
+            if t != frame.now.t:  # at the same level again, the mean does not move on
+                last = running
+            push, running = self.projection.push(c.x0, u.x0, last)
+            frame.memory[place] = (frame.now.t, last, running)
+            x0 = c.x0 + (scale - 1) * push
+        return Estimate(x0=x0, variance=c.variance)  # the variance comes from the conditional rows
+
+
+@dataclass(frozen=True)
+class Clipped(Unary):
+    """Nonlinear: x0 clipped to [-1, 1], or dynamic thresholding (Saharia et al. 2022, Imagen, sec. 2.3).
+
+    With a quantile p, s is that quantile of |x0| of each picture, held in [1, limit]; x0 is clipped to
+    [-s, s] and divided by s.
+    """
+
+    keys = ("clipped",)
+    fields = frozenset({"quantile", "of"})
+
+    limit: float = 1.0
+    quantile: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.limit) and self.limit >= 1):
+            raise UsageError(f"the clipping limit must be 1 or more, not {self.limit}")
+        if self.quantile is not None and not 0 < self.quantile <= 1:
+            raise UsageError(f"the quantile of dynamic thresholding lies in (0, 1], not {self.quantile}")
+
+    @property
+    def name(self) -> str:
+        return "clipped" if self.quantile is None else f"clipped(quantile={self.quantile:g})"
+
+    def write(self, writer: Writer) -> Json:
+        return {"clipped": self.limit, "quantile": self.quantile, "of": self.child.write(writer)}
+
+    @classmethod
+    def read(cls, data: Json, reader: Reader) -> Clipped:
+        return cls(reader.child(data), float(data["clipped"]), data.get("quantile"))
+
+    def queries(self, frame: Frame) -> Iterator[Query]:
+        yield from self.child.queries(frame)
+
+    def combine(self, frame: Frame, answers: Answers) -> Estimate:
+        estimate = self.child.combine(frame, answers)
+        if self.quantile is None:
+            x0 = estimate.x0.clamp(-self.limit, self.limit)
+            return replace(estimate, x0=x0, unclipped=estimate.x0)
+        sizes = estimate.x0.flatten(1).abs()  #                                       (B, C H W)
+        s = sizes.quantile(self.quantile, dim=1).clamp(1, self.limit).view(-1, 1, 1, 1)
+        return replace(estimate, x0=estimate.x0.clamp(-s, s) / s, unclipped=estimate.x0)
+
+
+def _guided_levels(e: Expression) -> int:
+    below = max((_guided_levels(child) for child in e.children), default=0)
+    return below + isinstance(e, Guided)
+
+
+def conditions_of(e: Expression) -> Iterator[Condition]:
+    """Every condition under which an expression may ask the run's own model, those of guidance included."""
+    for node in e.walk():
+        against = node.against.walk() if isinstance(node, Guided) and node.scale != 1 else ()
+        for leaf in (node, *against):
+            if isinstance(leaf, Ask) and leaf.network is None:
+                yield leaf.condition
 
 
 # -------------------------------------------------------------------------------------- what a user writes
@@ -316,13 +584,6 @@ def known(picture: Tensor) -> Expression:
     return Known(one_picture(picture))
 
 
-def one_picture(picture: Tensor) -> Content:
-    """One picture, (C, H, W) or (1, C, H, W), as an expression may hold it."""
-    if picture.dim() not in (3, 4) or (picture.dim() == 4 and len(picture) != 1) or not picture.numel():
-        raise UsageError(f"a picture has the shape (C, H, W) or (1, C, H, W), not {tuple(picture.shape)}")
-    return Content(picture)
-
-
 def mean(*expressions: Expression | str, weights: Sequence[float] | None = None) -> Expression:
     """The weighted mean of several readings; the weights sum to 1, a negative one means NOT."""
     terms = tuple(as_expression(e) for e in expressions)
@@ -335,7 +596,7 @@ def mean(*expressions: Expression | str, weights: Sequence[float] | None = None)
 
 
 def as_expression(e: Expression | str) -> Expression:
-    """A text stands for its prompt."""
+    """An expression; a text stands for its prompt."""
     if isinstance(e, Expression):
         return e
     if isinstance(e, str):

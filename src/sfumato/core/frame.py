@@ -1,12 +1,13 @@
-"""What a network is asked: conditions, frames, queries.
+"""What goes to a network: conditions, frames, queries.
 
-Contract with the engine: a query is about B pictures, (B, C, H, W) float32, at one time t in [0, 1]; it is
-answered by an Estimate of x0 of the same shape. Equal keys within one step are equal questions. A run may
-have a low-resolution picture beside the state: views turn it alike.
+Contract with the engine: a query is about B pictures, (B, C, H, W) float32, at one time t in [0, 1]; its
+answer is an Estimate of x0 of the same shape. Queries of one step with equal keys are equal: the engine
+answers one of them. A network that upscales also takes a low-resolution picture, which the views turn alike.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,6 +26,9 @@ class Prompt:
 
     text: str
 
+    def write(self) -> dict[str, Any]:
+        return {"prompt": self.text}
+
 
 @dataclass(frozen=True)
 class Label:
@@ -32,13 +36,32 @@ class Label:
 
     index: int
 
+    def write(self) -> dict[str, Any]:
+        return {"label": self.index}
+
 
 @dataclass(frozen=True)
 class Unconditional:
     """No condition: what guidance pushes away from."""
 
+    def write(self) -> dict[str, Any]:
+        return {"unconditional": True}
+
 
 Condition = Prompt | Label | Unconditional
+
+
+def read_condition(data: Mapping[str, Any]) -> Condition:
+    """The condition that `write` wrote; UsageError for anything else."""
+    match data:
+        case {"prompt": str(text)}:
+            return Prompt(text)
+        case {"label": int(index)}:
+            return Label(index)
+        case {"unconditional": True}:
+            return Unconditional()
+    raise UsageError(f"a condition is a prompt, a label or unconditional, not {reprlib.repr(data)}")
+
 
 Key = tuple[Hashable, ...]
 
@@ -58,29 +81,35 @@ class Box:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Beside:
-    """What an upscaling network is shown beside x: the low-resolution pictures, enlarged and noised.
+class LowResolution:
+    """What an upscaling network takes beside x: the low-resolution pictures, enlarged and noised.
 
     Ho et al. 2022, Cascaded Diffusion Models, sec. 4.2: conditioning augmentation.
     """
 
-    picture: Tensor  #  (B, C', H, W) float32, of x's height and width
-    t: float  #         the time, in the schedule of its own, up to which it is noised
+    picture: Tensor  #        (B, C', H, W) float32, of x's height and width
+    t: float | Tensor  #      the time, in its own schedule, up to which it is noised; (B,) one of each row
+
+    def rows(self, rows: slice) -> LowResolution:
+        """Some of the rows."""
+        return LowResolution(
+            picture=self.picture[rows], t=self.t[rows] if isinstance(self.t, Tensor) else self.t
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """What a leaf looks at: the noisy pictures, seen through the views and crops above the leaf.
+    """What a leaf sees: the noisy pictures, seen through the views and crops above the leaf.
 
     `chain` names what was done to the sampler's state on the way here. Two frames of one step with equal
-    chains hold equal pictures, which is how equal questions are recognised without comparing pixels.
+    chains hold equal pictures: so equal queries are found without comparing pixels.
     """
 
     x: Tensor  #                                    (B, C, H, W) float32
     now: Level  #                                   the level of x
     to: Level | None = None  #                      the level that the step goes to
     native: tuple[int, int] | None = None  #        (H, W) that the network was trained at
-    beside: Beside | None = None  #                  for networks that upscale
+    low_resolution: LowResolution | None = None  #  for networks that upscale
     chain: tuple[Hashable, ...] = ()
     memory: dict[Hashable, Any] = field(default_factory=dict)  # of the run, for stateful guidance
     _seen: dict[Hashable, Frame] = field(default_factory=dict)  # so that the second pass is free
@@ -90,15 +119,19 @@ class Frame:
         if isinstance(view, Identity):
             return self
         if view not in self._seen:
-            beside = self.beside and replace(self.beside, picture=view.forward(self.beside.picture))
+            low = self.low_resolution
             self._seen[view] = replace(
-                self, x=view.forward(self.x), beside=beside, chain=(*self.chain, view), _seen={}
+                self,
+                x=view.forward(self.x),
+                low_resolution=low and replace(low, picture=view.forward(low.picture)),
+                chain=(*self.chain, view),
+                _seen={},
             )
         return self._seen[view]
 
     def window(self, box: Box) -> Frame:
         """The frame cut to a box of its pixels."""
-        if self.beside is not None:
+        if self.low_resolution is not None:
             raise UsageError("crops do not go with upscaling: upscale a picture of the network's own size")
         if box not in self._seen:
             self._seen[box] = replace(self, x=box.cut(self.x), chain=(*self.chain, box), _seen={})
@@ -107,14 +140,14 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Query:
-    """One question to one network about B pictures; equal keys within a step are equal questions."""
+    """What one network is to estimate for B pictures; equal keys within a step are equal queries."""
 
     key: Key
     network: str | None  #      None: the model that the run was started with
     condition: Condition
     x: Tensor  #                (B, C, H, W)
     t: float
-    beside: Beside | None = None
+    low_resolution: LowResolution | None = None
 
 
 Answers = Mapping[Key, Estimate]

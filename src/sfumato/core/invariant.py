@@ -4,8 +4,6 @@ If every network answered with its input, a whole expression would give the stat
 random probe shows it. Nonlinear nodes are the identity on a probe this small.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import torch
@@ -38,7 +36,7 @@ def check_whole(
             check_orthogonal(node.view, (shape[0], height, width))
         elif isinstance(node, Filtered):
             _check_linear(node, probe[..., :height, :width])
-    _echoed(expression, frame)  # known pictures, windows and masks say here whether they fit
+    _echoed(expression, frame)  # known pictures, windows and masks that do not fit raise here
     residual = _residual(expression, frame)
     if not residual <= TOLERANCE:
         place, residual = _lowest(expression, residual, frame)
@@ -73,12 +71,16 @@ def _echoed(expression: Expression, frame: Frame) -> Tensor:
 
 
 def _residual(expression: Expression, frame: Frame) -> float:
-    return float((_echoed(_asking(expression), frame) - frame.x).abs().max())
+    return float((_echoed(_all_networks(expression), frame) - frame.x).abs().max())
 
 
-def _asking(e: Expression) -> Expression:
-    """The same tree with every known picture asked of a network, so that all leaves echo."""
-    return Ask(Unconditional()) if isinstance(e, Known) else e.with_children([_asking(c) for c in e.children])
+def _all_networks(e: Expression) -> Expression:
+    """The same tree with a network in the place of every known picture, so that all leaves echo."""
+    return (
+        Ask(Unconditional())
+        if isinstance(e, Known)
+        else e.with_children([_all_networks(c) for c in e.children])
+    )
 
 
 def _lowest(expression: Expression, residual: float, frame: Frame) -> tuple[str, float]:

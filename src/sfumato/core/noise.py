@@ -6,7 +6,7 @@ whatever the device, as diffusers does with a CPU generator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 from sfumato.errors import UsageError
 
 MAX_SEED = 2**64 - 1
+
+DrawNoise = Callable[[], Tensor]  # standard normal noise of the state's shape
 
 
 class Noise:

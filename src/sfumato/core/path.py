@@ -5,10 +5,9 @@ denoising step, an upward one adds noise back. Image-to-image is a path that sta
 resampling a path that zigzags.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sfumato.core.schedule import Schedule
 from sfumato.errors import UsageError
@@ -42,6 +41,33 @@ def make_path(schedule: Schedule, steps: int, spacing: str = "trailing", strengt
     return (*times[steps - kept :], 0.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class PathSettings:
+    """What a path is made from, on whatever schedule.
+
+    steps, spacing, strength   of `make_path`
+    start     the time to start at instead of by strength: `steps` even steps lead from there to data
+    jump, repeats   of `zigzag`; repeats 1 goes straight down
+    """
+
+    steps: int
+    spacing: str = "trailing"
+    strength: float = 1.0
+    start: float | None = None
+    jump: int = 10
+    repeats: int = 1
+
+    def path(self, schedule: Schedule) -> Path:
+        """The times on a schedule; a value out of range raises UsageError."""
+        if self.start is None:
+            path = make_path(schedule, self.steps, spacing=self.spacing, strength=self.strength)
+        elif self.strength < 1:
+            raise UsageError("a run starts at a time or by a strength: leave one of the two out")
+        else:
+            path = even_path(schedule, self.steps, self.start)
+        return path if self.repeats == 1 else zigzag(path, jump=self.jump, repeats=self.repeats)
+
+
 def even_path(schedule: Schedule, steps: int, start: float) -> Path:
     """From a time down to data in `steps` even steps; on a table at its entries, each once."""
     if not 1 <= steps <= MAX_STEPS:
@@ -58,9 +84,9 @@ def even_path(schedule: Schedule, steps: int, start: float) -> Path:
 def zigzag(path: Path, jump: int = 10, repeats: int = 10) -> Path:
     """RePaint's resampling: `repeats` passes over every stretch of `jump` steps, going back up in between.
 
-    Lugmayr et al. 2022, app. B: a path of T steps climbs `jump` times back up, repeats - 1 times over, from
+    Lugmayr et al. 2022, app. B: a path of T steps goes `jump` steps back up, repeats - 1 times over, from
     every jump-th time counted from the last noisy one. T = 250, jump 10, repeats 10 make 2410 downward steps.
-    Every climb goes step by step. repeats = 1 is the path itself; a jump that does not fit raises UsageError.
+    It goes up step by step. repeats = 1 is the path itself; a jump that does not fit raises UsageError.
     """
     steps = len(path) - 1
     if jump < 1 or repeats < 1:
@@ -69,13 +95,13 @@ def zigzag(path: Path, jump: int = 10, repeats: int = 10) -> Path:
         return path
     if jump >= steps:
         raise UsageError(f"a jump of {jump} does not fit a path of {steps} steps: give a smaller jump")
-    climbs = {steps - 1 - left: repeats - 1 for left in range(0, steps - jump, jump)}
+    returns = {steps - 1 - left: repeats - 1 for left in range(0, steps - jump, jump)}
     places, here = [0], 0
     while here < steps:
         here += 1
         places.append(here)
-        if climbs.get(here, 0) > 0:
-            climbs[here] -= 1
+        if returns.get(here, 0) > 0:
+            returns[here] -= 1
             places.extend(range(here - 1, here - jump - 1, -1))
             here -= jump
     return tuple(path[place] for place in places)

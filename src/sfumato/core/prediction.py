@@ -25,8 +25,8 @@ PREDICTIONS: tuple[str, ...] = get_args(Prediction)
 class Estimate:
     """What is known of x0 at a noisy x.
 
-    x0: (B, C, H, W). variance: what a network with learned variance says of the next step, f' in [-1, 1] of
-    x0's shape (Nichol and Dhariwal 2021, eq. 15, f = (f' + 1) / 2); None where nothing was learned.
+    x0: (B, C, H, W). variance: a network's learned variance of the next step, f' in [-1, 1] of x0's shape
+    (Nichol and Dhariwal 2021, eq. 15, f = (f' + 1) / 2); None where nothing was learned.
     unclipped: x0 as it was before the outermost clipping; None where nothing was clipped.
     """
 
@@ -75,7 +75,7 @@ def target(kind: Prediction, x0: Tensor, eps: Tensor, alpha: float | Tensor, sig
 
 def eps_of(x: Tensor, x0: Tensor, alpha: float | Tensor, sigma: float | Tensor) -> Tensor:
     """The noise in x, given its x0; sigma = 0 raises UsageError."""
-    _refuse_zero(sigma, "there is no noise to tell where sigma is 0")
+    _refuse_zero(sigma, "where sigma is 0 there is no noise to compute")
     return (x - alpha * x0) / sigma
 
 

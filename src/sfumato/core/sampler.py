@@ -1,11 +1,9 @@
-"""The loop. It yields the questions of a step and receives their answers, so the same code runs one picture
+"""The loop. It yields the queries of a step and receives their answers, so the same code runs one picture
 in a notebook and many requests in a server, each at its own step.
 
 Along a path t_0 > t_1 > ... > 0 a solver takes x_t to x_s; where the path turns up, noise is added back and
 the solver's history starts anew. x is float32 whatever the network's dtype.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
@@ -14,12 +12,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from sfumato.core.engine import Asking
+from sfumato.core.engine import SamplerCoroutine
 from sfumato.core.expression import Expression
-from sfumato.core.frame import Answers, Beside, Frame, Query
+from sfumato.core.frame import Answers, Frame, LowResolution, Query
+from sfumato.core.noise import DrawNoise
 from sfumato.core.prediction import Estimate, add_noise
 from sfumato.core.schedule import Level, Schedule
-from sfumato.core.solvers import Past, Solver, climb
+from sfumato.core.solvers import PreviousStep, Solver, StepState, renoise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,13 +34,12 @@ class Step:
 
 # Returns True to stop after this step; the run then ends with the estimate at hand.
 OnStep = Callable[[Step], bool | None]
-Draw = Callable[[], Tensor]
 
 
 class Constraint(Protocol):
     """What the state must satisfy."""
 
-    def project(self, x: Tensor, now: Level, draw: Draw) -> Tensor:
+    def project(self, x: Tensor, now: Level, draw: DrawNoise) -> Tensor:
         """The state before a downward step, (B, C, H, W) at level `now`."""
 
     def finish(self, x0: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class KnownRegion:
     picture: Tensor
     mask: Tensor
 
-    def project(self, x: Tensor, now: Level, draw: Draw) -> Tensor:
+    def project(self, x: Tensor, now: Level, draw: DrawNoise) -> Tensor:
         known = add_noise(self.picture.expand_as(x), draw(), now.alpha, now.sigma)
         return x.where(self.mask > 0, known)  # a blend of two noises would have too little variance
 
@@ -74,25 +72,25 @@ def sampler(
     path: Sequence[float],
     schedule: Schedule,
     solver: Solver,
-    draw: Draw,
+    draw: DrawNoise,
     native: tuple[int, int] | None = None,
-    beside: Beside | None = None,
+    low_resolution: LowResolution | None = None,
     constraint: Constraint | None = None,
     on_step: OnStep | None = None,
-) -> Asking:
+) -> SamplerCoroutine:
     """Sample an expression along a path from x at path[0], (B, C, H, W); returns the state at path[-1].
 
-    native: (H, W) that the network was trained at (for crops). beside: the low-resolution pictures of a run
+    native: (H, W) that the network was trained at (for crops). low_resolution: the small pictures of a run
     that upscales. draw: fresh noise of x's shape.
     """
     levels = [schedule.level(t) for t in path]
-    history: list[Past] = []
+    history: list[PreviousStep] = []
     memory: dict[object, object] = {}
     down = sum(to.t < now.t for now, to in pairwise(levels))
     index = 0
     for now, to in pairwise(levels):
         if to.t > now.t:
-            x = climb(x, now, to, draw())
+            x = renoise(x, now, to, draw())
             history.clear()
             memory.clear()
             continue
@@ -104,13 +102,15 @@ def sampler(
             x: Tensor, level: Level, to: Level = to, estimates: list[Estimate] = estimates
         ) -> Generator[list[Query], Answers, Estimate]:
             ahead = to if to.t < level.t else None
-            frame = Frame(x=x, now=level, to=ahead, native=native, beside=beside, memory=memory)
+            frame = Frame(
+                x=x, now=level, to=ahead, native=native, low_resolution=low_resolution, memory=memory
+            )
             estimate = yield from evaluate(expression, frame, learned=solver.reads_variance)
             estimates.append(estimate)
             return estimate
 
         start = x
-        x = yield from solver.step(x, now, to, denoise, draw, history)
+        x = yield from solver.step(StepState(x, now, to, denoise, draw, history))
         x0 = estimates[0].x0
         seen = Step(index=index, total=down, t=now.t, x=start, x0=x0)
         if on_step is not None and on_step(seen):
@@ -123,7 +123,7 @@ def sampler(
 def evaluate(
     expression: Expression, frame: Frame, *, learned: bool = True
 ) -> Generator[list[Query], Answers, Estimate]:
-    """The expression's estimate at a frame: each different question is yielded once.
+    """The expression's estimate at a frame: each different query is yielded once.
 
     learned: whether a learned variance is wanted. Where it is not, no view need carry it.
     """

@@ -2,18 +2,16 @@
 
     x_t = alpha(t) x0 + sigma(t) eps,       t in [0, 1]: 0 is data, 1 is the noisiest level.
 
-A solver knows only a `Level` (alpha, sigma); nothing above this file asks which schedule it came from.
+A solver knows only a `Level` (alpha, sigma); nothing above this file knows which schedule it came from.
 The ratio sigma / alpha, the sigma of Karras et al. 2022, grows strictly with t.
 """
-
-from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -205,7 +203,7 @@ class Flow(Schedule):
 class FixedSigma(Schedule):
     """A denoiser of x0 + sigma eps: alpha = 1, sigma(t) = sigma t.
 
-    It is trained at t = 1 alone; times above 1 ask how it does on more noise than it was trained for.
+    It is trained at t = 1 alone; times above 1 are more noise than it was trained for.
     """
 
     sigma: float
@@ -225,6 +223,68 @@ class FixedSigma(Schedule):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": "fixed_sigma", "sigma": self.sigma}
+
+
+class AlphaSigma(Protocol):
+    """Any object that knows how much of a picture and of noise there is at every time."""
+
+    def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma at times of any shape in [0, 1], each of that shape."""
+
+
+@dataclass(frozen=True)
+class WrappedSchedule(Schedule):
+    """A schedule from an object with `alpha_sigma(t)`; t = 0 is data, whatever the object gives there.
+
+    Construction refuses an object whose sigma / alpha does not grow from 0 to 1.
+    """
+
+    source: AlphaSigma
+
+    def __post_init__(self) -> None:
+        alpha, sigma = self._alpha_sigma(torch.linspace(0, 1, 257, dtype=torch.float64), 0.0)
+        # sigma / alpha grows where the angle does, also where alpha is 0
+        angle = torch.atan2(sigma, alpha)
+        if not bool((alpha >= 0).all() & (sigma >= 0).all() & (angle.diff() > 0).all()):
+            raise UsageError(
+                f"{type(self.source).__name__}.alpha_sigma: sigma / alpha must grow with t over [0, 1], and "
+                "neither may be below 0"
+            )
+
+    def _alpha_sigma(self, t: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        alpha, sigma = (torch.as_tensor(part, dtype=torch.float64) for part in self.source.alpha_sigma(t))
+        if alpha.shape != t.shape or sigma.shape != t.shape:
+            raise UsageError(
+                f"{type(self.source).__name__}.alpha_sigma gave the shapes {tuple(alpha.shape)} and "
+                f"{tuple(sigma.shape)} for times of the shape {tuple(t.shape)}"
+            )
+        data = t == 0
+        return alpha.masked_fill(data, 1.0), sigma.masked_fill(data, 0.0)
+
+    def _time_at_ratio(self, ratio: float) -> float:
+        last = self.level(1.0).ratio
+        if ratio > last * (1 + 1e-9):
+            raise UsageError(f"sigma / alpha of this schedule ends at {last:.6g}: {ratio:.6g} is beyond it")
+        low, high = 0.0, 1.0
+        for _ in range(60):  # bisection to the precision of a float
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.level(middle).ratio < ratio else (low, middle)
+        return high
+
+    def to_dict(self) -> dict[str, Any]:
+        raise UsageError(f"a schedule of the user's own ({type(self.source).__name__}) cannot be saved")
+
+
+def as_schedule(schedule: Schedule | AlphaSigma) -> Schedule:
+    """A schedule, or any object with `alpha_sigma(t)` made into one; UsageError for anything else."""
+    if isinstance(schedule, Schedule):
+        return schedule
+    if not callable(getattr(schedule, "alpha_sigma", None)):
+        kind = type(schedule).__name__
+        raise UsageError(
+            f"a schedule is sf.Flow(), sf.BetaTable() or an object with alpha_sigma(t), not {kind}"
+        )
+    return WrappedSchedule(schedule)
 
 
 _KINDS: dict[str, tuple[Callable[..., Schedule], frozenset[str]]] = {

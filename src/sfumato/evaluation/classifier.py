@@ -1,8 +1,8 @@
-"""Classifiers: what reads generated pictures, and the feature networks of their FID.
+"""The classifiers that read generated pictures; FID is taken on their features.
 
-They ship with the package, trained on the data sets that its models are trained on. A Frechet distance taken
-on their features compares models of this package with one another and with real pictures, and is no number to
-set beside an FID on Inception features.
+They ship with the package and are trained on the data sets of its models. A Frechet distance on their
+features compares models of this package with one another and with real pictures. It cannot be compared with
+an FID on Inception features.
 """
 
 import torch
@@ -13,7 +13,7 @@ ROWS = 500  # pictures of one forward pass
 
 
 class Classifier(nn.Module):
-    """A trunk that answers features and a head that answers logits from them; pictures are in [-1, 1]."""
+    """A trunk from pictures in [-1, 1] to features, and a head from features to logits."""
 
     def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class EmojiClassifier(Classifier):
             _Residual(144),
             _Residual(144),
             block(144, 192, stride=2),  # (N, 192, 4, 4)
-            nn.AdaptiveAvgPool2d(2),  # (N, 192, 2, 2): some of the layout stays
+            nn.AdaptiveAvgPool2d(2),  # (N, 192, 2, 2): keeps some of the layout
             nn.Flatten(),
             nn.Linear(192 * 4, 128),
             nn.BatchNorm1d(128),
@@ -112,7 +112,7 @@ class _Residual(nn.Module):
 
 
 class _Sphere(nn.Module):
-    """Features of the same length: the root of their number, so that each is near 1."""
+    """Scales features to the length sqrt(F), so that each is near 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         length: float = x.shape[1] ** 0.5

@@ -1,30 +1,32 @@
-"""How good a digits model is: read by the classifier, and compared with real digits.
+"""How good a model of digits is: the classifier reads its pictures, and FID compares them with real digits.
 
-Contract (`Draw`): the pictures are made by whoever calls: a function of labels (N,) int64 and a seed that
-answers (N, 1, 28, 28) in [-1, 1], picture i being of class labels[i].
+Contract (`DrawDigits`): the caller makes the pictures. A function of labels (N,) int64 and a seed returns
+(N, 1, 28, 28) in [-1, 1], and picture i is of class labels[i].
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from sfumato.core.expression import label, unconditional
-from sfumato.core.sampler import Step
 from sfumato.core.schedule import FixedSigma
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
+from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
+from sfumato.models.conditioning import DIGIT_WORDS
 from sfumato.models.files.store import read_folder
-from sfumato.models.model import DIGIT_WORDS, Model
+from sfumato.models.model import Model
 from sfumato.sampling import MAX_ROWS, sample
 
-Draw = Callable[[Tensor, int], Tensor]
+DrawDigits = Callable[[Tensor, int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "digit-classifier"
 DIGITS = tuple("0123456789")
@@ -32,9 +34,9 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True, kw_only=True)
 class Yardstick:
-    """What real digits score at the same count: no model is expected to do better.
+    """The scores of real digits at the same count: no model is expected to do better.
 
-    accuracy   of the classifier on the 10,000 test digits, which it never saw in training
+    accuracy   of the classifier on the 10,000 test digits, which it did not see in training
     fid        between `count` random test digits and the 60,000 training digits, the mean over disjoint sets
     """
 
@@ -44,11 +46,11 @@ class Yardstick:
 
 @dataclass(frozen=True, kw_only=True)
 class DigitReport:
-    """What a set of generated digits scores.
+    """The scores of a set of generated digits.
 
-    accuracy          the share that the classifier reads as the class that was asked for; None if none was
+    accuracy          the share that the classifier reads as the class of the label; None without labels
     fid               Frechet distance to the training digits on the classifier's features, at this count
-    seconds_per_100   wall-clock time of the drawing
+    seconds_per_100   wall-clock time of 100 pictures
     """
 
     count: int
@@ -60,7 +62,7 @@ class DigitReport:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judge:
-    """The classifier with the moments of the training digits and the yardstick of each count."""
+    """The classifier, the moments of the training digits, and the yardstick of each count."""
 
     classifier: DigitClassifier
     reference: Gaussian
@@ -73,20 +75,19 @@ class Judge:
         return features, logits.argmax(1)
 
     def log_probabilities(self, pictures: Tensor) -> Tensor:
-        """As `reader.Reader`."""
         if pictures.shape[1:] != (1, 28, 28):
             raise UsageError(f"the judge of digits reads (N, 1, 28, 28), not {tuple(pictures.shape)}")
         return self.classifier.read(pictures)[1].log_softmax(1)
 
     def meaning(self, text: str) -> frozenset[int]:
-        """As `reader.Reader`: a digit or its word."""
+        """See `Reader.meaning`; the text is a digit or its English word."""
         word = text.strip().lower()
         if word not in DIGITS and word not in DIGIT_WORDS:
             raise UsageError(f"the judge of digits does not know {text!r}: it knows 0 to 9")
         return frozenset({DIGITS.index(word) if word in DIGITS else DIGIT_WORDS.index(word)})
 
     def labels(self, count: int) -> Tensor:
-        """`count` labels, ascending, as frequent as among the training digits; their FID has the same mix."""
+        """`count` labels, ascending, each as frequent as among the training digits."""
         middle = (torch.arange(count, dtype=torch.float64) + 0.5) / count
         return torch.searchsorted(self.shares.cumsum(0), middle).clamp(max=len(self.shares) - 1)
 
@@ -100,69 +101,59 @@ def load_judge() -> Judge:
         SfumatoError: they are damaged.
     """
     description, tensors = read_folder(FOLDER)
-    classifier = DigitClassifier().eval()
     try:
-        reference = Gaussian(
-            mean=tensors.pop("reference.mean").double(),
-            covariance=tensors.pop("reference.covariance").double(),
+        mean, covariance, shares = (
+            tensors.pop(f"reference.{name}").double() for name in ("mean", "covariance", "shares")
         )
-        shares = tensors.pop("reference.shares").double()
+        classifier = DigitClassifier().eval()
         classifier.load_state_dict(tensors)
         accuracy = float(description["accuracy"])
-        yardsticks = {
-            int(count): Yardstick(accuracy=accuracy, fid=float(fid))
-            for count, fid in description["fid"].items()
-        }
+        return Judge(
+            classifier=classifier,
+            reference=Gaussian(mean=mean, covariance=covariance),
+            shares=shares,
+            yardsticks={
+                int(count): Yardstick(accuracy=accuracy, fid=float(fid))
+                for count, fid in description["fid"].items()
+            },
+        )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise SfumatoError(f"{FOLDER} is not the digit classifier of this version: {error}") from error
-    return Judge(classifier=classifier, reference=reference, shares=shares, yardsticks=yardsticks)
 
 
-def sampled(
+def draw_function(
     model: Model,
     *,
-    steps: int | None = None,
-    solver: str | None = None,
-    options: Mapping[str, float | str] | None = None,
-    spacing: str | None = None,
-    guidance: float | None = None,
     max_rows: int = MAX_ROWS,
-    on_progress: Callable[[float, int], None] | None = None,
-) -> Draw:
-    """Draws from a model of digits, of each class if it knows them; what is left out is the model's default.
+    on_progress: OnProgress | None = None,
+    **settings: Unpack[SamplingSettings],
+) -> DrawDigits:
+    """The function that draws digits from a model: of the labels' classes if the model has classes.
 
-    Picture i has the noise of seed + i, whatever its class. on_progress hears (digits done, digits in all).
+    Picture i has the noise of seed + i, whatever its class.
 
     Raises:
-        UsageError: the model's classes are not the ten digits, or it has none and draws no such pictures, or
-            it knows one level of noise alone.
+        UsageError: the model has other classes than the ten digits, other pictures than those of digits, or a
+            single level of noise.
     """
     if isinstance(model.schedule, FixedSigma):
-        raise UsageError(f"{model.name} draws no digits: it takes one level of noise away")
+        raise UsageError(f"{model.name} draws no digits: it removes noise of a single level")
     if model.class_names != DIGITS and (model.class_names or model.shape != (1, 28, 28)):
         raise UsageError(f"{model.name} draws no digits: its classes are not 0 to 9")
 
     def draw(labels: Tensor, seed: int) -> Tensor:
         pictures = torch.empty(len(labels), *model.shape)
-        stretches = _runs(labels) if model.class_names else [(0, len(labels))]
-        for start, stop in stretches:
-
-            def on_step(step: Step, start: int = start, stop: int = stop) -> None:
-                if on_progress is not None:
-                    on_progress(start + (stop - start) * (step.index + 1) / step.total, len(labels))
-
+        equal = labels if model.class_names else torch.zeros_like(labels)
+        _, lengths = torch.unique_consecutive(equal, return_counts=True)  # the stretches of one class
+        for start, stop in pairwise([0, *lengths.cumsum(0).tolist()]):
             made = sample(
                 model,
                 label(int(labels[start])) if model.class_names else unconditional(),
                 seed=(seed + start) % 2**64,
                 count=stop - start,
-                steps=steps,
-                solver=solver,
-                options=options,
-                spacing=spacing,
-                guidance=guidance,
                 max_rows=max_rows,
-                on_step=on_step,
+                on_step=step_hook(on_progress, start, stop - start, len(labels)),
+                **settings,
             )
             pictures[start:stop] = made.x
         return pictures
@@ -170,24 +161,17 @@ def sampled(
     return draw
 
 
-def _runs(labels: Tensor) -> list[tuple[int, int]]:
-    """The stretches (start, stop) of equal labels."""
-    _, lengths = torch.unique_consecutive(labels, return_counts=True)
-    stops = lengths.cumsum(0).tolist()
-    return list(pairwise([0, *stops]))
-
-
-def evaluate(draw: Draw, *, count: int = 1000, seed: int = 0, asked: bool = True) -> DigitReport:
-    """Draw `count` digits and judge them.
+def evaluate(draw: DrawDigits, *, count: int = 1000, seed: int = 0, conditional: bool = True) -> DigitReport:
+    """Draws `count` digits and judges them.
 
     Args:
-        draw: makes the pictures: `sampled(model)`, or a function as the top of this file describes.
-        count: one of the counts that have a yardstick (an FID means nothing without one of the same count).
-        seed: handed to `draw`.
-        asked: whether `draw` gives the classes that it is asked for; else only the FID is judged.
+        draw: `draw_function(model)`, or a function of your own, see the contract at the top of this file.
+        count: one of the counts that have a yardstick; an FID means nothing without one of the same count.
+        seed: the second argument of `draw`.
+        conditional: whether `draw` draws the classes of the labels; else the report has no accuracy.
 
     Raises:
-        UsageError: a count without a yardstick, or pictures of another shape than was asked for.
+        UsageError: a count without a yardstick, or pictures of another shape.
         SfumatoError: the pictures hold values that are not finite.
     """
     judge = load_judge()
@@ -203,7 +187,7 @@ def evaluate(draw: Draw, *, count: int = 1000, seed: int = 0, asked: bool = True
     features, read = judge.read(pictures)
     return DigitReport(
         count=count,
-        accuracy=(read == labels).double().mean().item() if asked else None,
+        accuracy=(read == labels).double().mean().item() if conditional else None,
         fid=frechet_distance(Gaussian.of(features), judge.reference),
         seconds_per_100=seconds / count * 100,
         yardstick=judge.yardsticks[count],

@@ -1,7 +1,7 @@
-"""How good a model of emoji is: read by the classifier, asked by labels and by words it was never taught.
+"""How good a model of emoji is: the classifier reads its pictures of labels and of words that are new to it.
 
-Contract (`Draw`): the pictures are made by whoever calls: a function of prompts and a seed that answers
-(N, 3, S, S) in [-1, 1], S at least 64, picture i showing prompts[i].
+Contract (`DrawEmoji`): the caller makes the pictures. A function of prompts and a seed returns (N, 3, S, S)
+in [-1, 1], S at least 64, and picture i shows prompts[i].
 """
 
 import time
@@ -9,36 +9,35 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
 from sfumato.evaluation.reader import ranks
+from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
 from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.phrasing import without_frame
-from sfumato.sampling import MAX_ROWS, make_recipe, run_together
+from sfumato.sampling import MAX_ROWS, make_run, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
 from sfumato.training.emoji.dataset import concepts_from_json
 
-T = TypeVar("T")
-Draw = Callable[[Sequence[str], int], Tensor]
+DrawEmoji = Callable[[Sequence[str], int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "emoji-classifier"
 SIDE = 64
-STEP = 1 / 24  # of the stored features, which are bytes: up to 5.3 of the 11.3 that there can be
+STEP = 1 / 24  # of the stored features, which are bytes: they reach 5.3 of the 11.3 that are possible
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmojiJudge:
-    """The classifier with what its classes are called and the features of the data set.
+    """The classifier, the concepts that are its classes, and its features of the data set.
 
     features, concept, style: one row for each of the data set's pictures
     accuracy: top-1 and top-5 on the data set as it is and under changes that training never applied
@@ -66,16 +65,18 @@ class EmojiJudge:
         return features, logits.log_softmax(1)
 
     def log_probabilities(self, pictures: Tensor) -> Tensor:
-        """As `reader.Reader`."""
         return self.read(pictures)[1]
 
     def meaning(self, text: str) -> frozenset[int]:
-        """As `reader.Reader`: by label, by keyword, else the label nearest to the text in meaning.
+        """See `Reader.meaning`: by label, by keyword, else the label nearest to the text in meaning.
 
-        The keyword of many concepts ("animal") is any of them.
+        A keyword of several concepts ("animal") means any of them.
         """
         words = without_frame(text)
-        return self._named.get(words) or frozenset({self._nearest_label(words)})
+        if words in self._named:
+            return self._named[words]
+        similarity = self._labels @ load_text_encoder().encode([words]).sentence[0]  # (K,)
+        return frozenset({int(similarity.argmax())})
 
     def nearest(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The row (N,) of the data set that is nearest to features (N, 128), and its cosine distance (N,)."""
@@ -83,30 +84,19 @@ class EmojiJudge:
         best, row = cosine.max(1)
         return row, 1 - best
 
-    @property
-    def as_they_are(self) -> dict[str, float]:
-        """Top-1 and top-5 on the data set's own pictures."""
-        found = self.accuracy["as they are"]
-        return {"top_1": found["top-1"], "top_5": found["top-5"]}
-
     @cached_property
     def _named(self) -> dict[str, frozenset[int]]:
         found: dict[str, set[int]] = {}
-        labels = {without_frame(concept.label) for concept in self.concepts}
+        labels = [without_frame(concept.label) for concept in self.concepts]
         for row, concept in enumerate(self.concepts):
-            found.setdefault(without_frame(concept.label), set()).add(row)
-            for keyword in map(without_frame, concept.keywords):
-                if keyword not in labels:
-                    found.setdefault(keyword, set()).add(row)
+            keywords = set(map(without_frame, concept.keywords)).difference(labels)
+            for words in (labels[row], *keywords):
+                found.setdefault(words, set()).add(row)
         return {word: frozenset(rows) for word, rows in found.items()}
-
-    def _nearest_label(self, text: str) -> int:
-        encoder = load_text_encoder()
-        return int((self._labels @ encoder.encode([text]).sentence[0]).argmax())
 
     @cached_property
     def _labels(self) -> Tensor:
-        """(K, 384), the labels as the text encoder has them."""
+        """(K, 384), the sentence embeddings of the labels."""
         return load_text_encoder().encode([concept.label for concept in self.concepts]).sentence
 
 
@@ -120,18 +110,19 @@ def load_emoji_judge() -> EmojiJudge:
     """
     description, tensors = read_folder(FOLDER)
     try:
+        features, concept, style = (
+            tensors.pop(f"reference.{name}") for name in ("features", "concept", "style")
+        )
         concepts = concepts_from_json(description["concepts"])
-        features = tensors.pop("reference.features").float() * STEP
-        concept, style = (tensors.pop(f"reference.{name}").long() for name in ("concept", "style"))
         classifier = EmojiClassifier(len(concepts)).eval()
         classifier.load_state_dict(tensors)
         return EmojiJudge(
             classifier=classifier,
             concepts=concepts,
             styles=tuple(description["styles"]),
-            features=features,
-            concept=concept,
-            style=style,
+            features=features.float() * STEP,
+            concept=concept.long(),
+            style=style.long(),
             accuracy=description["accuracy"],
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -139,8 +130,8 @@ def load_emoji_judge() -> EmojiJudge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """How often the classifier sees in the pictures what was asked for: first, or among its first five."""
+class Accuracy:
+    """How often a class that the prompt means is the classifier's first, or among its first five."""
 
     count: int
     top_1: float
@@ -149,24 +140,24 @@ class Answered:
 
 @dataclass(frozen=True, kw_only=True)
 class EmojiReport:
-    """What a model of emoji scores.
+    """The scores of a model of emoji.
 
-    labels       asked by the concepts' labels
-    wordings     asked by words that no training caption contains
-    synonyms     of these, by those that a thesaurus has for the concept; None when none was asked
-    real         the classifier on the data set's own pictures: no model is expected to do better
+    labels       with the concepts' labels as prompts
+    wordings     with words as prompts that no training caption contains
+    synonyms     with those of the wordings that a thesaurus lists for the concept; None where there is none
+    real         of the data set's own pictures: no model is expected to do better
     fid          Frechet distance of the labels' pictures to the data set on the classifier's features
     real_fid     that of as many random pictures of the data set: no model is expected to do better
     distance     median cosine distance of the labels' pictures to the nearest of the data set
     real_distance   that of the data set's own pictures to the nearest other one
-    own_nearest  how often that nearest picture shows what was asked for
-    seconds_per_picture   wall-clock time of the drawing
+    own_nearest  how often that nearest picture shows the concept of the label
+    seconds_per_picture   wall-clock time
     """
 
-    labels: Answered
-    wordings: Answered
-    synonyms: Answered | None
-    real: Answered
+    labels: Accuracy
+    wordings: Accuracy
+    synonyms: Accuracy | None
+    real: Accuracy
     fid: float
     real_fid: float
     distance: float
@@ -175,74 +166,60 @@ class EmojiReport:
     seconds_per_picture: float
 
 
-def sampled(
+def draw_function(
     model: Model,
     *,
-    steps: int | None = None,
-    solver: str | None = None,
-    options: Mapping[str, float | str] | None = None,
-    spacing: str | None = None,
-    guidance: float | None = None,
     max_rows: int = MAX_ROWS,
-    on_progress: Callable[[float, int], None] | None = None,
-) -> Draw:
-    """Draws from a model that is asked with prompts; what is left out is the model's default.
+    on_progress: OnProgress | None = None,
+    **settings: Unpack[SamplingSettings],
+) -> DrawEmoji:
+    """The function that draws prompts with a model.
 
-    Picture i has the noise of seed + i. on_progress hears (pictures done, pictures in all).
+    Picture i has the noise of seed + i.
 
     Raises:
         UsageError: the model draws no coloured pictures of prompts.
     """
     if model.shape[0] != 3 or model.class_names:
-        raise UsageError(f"{model.name} draws no emoji on demand: it makes no coloured pictures of prompts")
+        raise UsageError(f"{model.name} draws no emoji: it makes no coloured pictures of prompts")
 
     def draw(prompts: Sequence[str], seed: int) -> Tensor:
         made: list[Tensor] = []
         for start in range(0, len(prompts), max_rows):
             texts = prompts[start : start + max_rows]
-
-            def on_step(step: Step, start: int = start, count: int = len(texts)) -> None:
-                if on_progress is not None:
-                    on_progress(start + count * (step.index + 1) / step.total, len(prompts))
-
+            on_step = step_hook(on_progress, start, len(texts), len(prompts))
             jobs = [
-                make_recipe(
-                    model,
-                    text,
-                    seed=(seed + start + i) % 2**64,
-                    steps=steps,
-                    solver=solver,
-                    options=options,
-                    spacing=spacing,
-                    guidance=guidance,
-                )
+                make_run(model, text, seed=(seed + start + i) % 2**64, **settings)
                 for i, text in enumerate(texts)
             ]
-            made += [p.x for p in run_together(jobs, model, on_step=on_step, max_rows=max_rows)]
+            made += [p.x for p in run_together(jobs, on_step=on_step, max_rows=max_rows)]
         return torch.cat(made)
 
     return draw
 
 
-def evaluate(draw: Draw, *, count: int = 300, seed: int = 0, judge: EmojiJudge | None = None) -> EmojiReport:
-    """Draw and judge `count` labels, chosen at random by the seed, and as many held-out wordings.
+def evaluate(
+    draw: DrawEmoji, *, count: int = 300, seed: int = 0, judge: EmojiJudge | None = None
+) -> EmojiReport:
+    """Draws and judges `count` labels, chosen at random by the seed, and as many held-out wordings.
 
     Args:
-        draw: makes the pictures: `sampled(model)`, or a function as the top of this file describes.
-        count: 2 or more; there are some 1,250 labels and 300 wordings, each asked once at most.
-        seed: of the choice; handed to `draw`.
-        judge: another than the one that ships.
+        draw: `draw_function(model)`, or a function of your own, see the contract at the top of this file.
+        count: 2 or more; there are some 1,250 labels and 300 wordings, and none is drawn twice.
+        seed: of the choice, and the second argument of `draw`.
+        judge: instead of the one that ships.
 
     Raises:
-        UsageError: a count below 2, or pictures of another shape than was asked for.
+        UsageError: a count below 2, or pictures of another shape.
         SfumatoError: the pictures hold values that are not finite.
     """
     if count < 2:
         raise UsageError(f"an evaluation takes at least 2 pictures, not {count}")
     judge = judge or load_emoji_judge()
     generator = torch.Generator().manual_seed(seed)
-    labels = _some(range(len(judge.concepts)), count, generator)
-    wordings = _some(held_out_wordings(judge.concepts), count, generator)
+    labels = torch.randperm(len(judge.concepts), generator=generator)[:count].tolist()
+    held_out = held_out_wordings(judge.concepts)
+    wordings = [held_out[i] for i in torch.randperm(len(held_out), generator=generator)[:count].tolist()]
 
     start = time.perf_counter()
     by_label = _checked(draw([judge.concepts[row].label for row in labels], seed), len(labels))
@@ -253,13 +230,14 @@ def evaluate(draw: Draw, *, count: int = 300, seed: int = 0, judge: EmojiJudge |
     row, distance = judge.nearest(features)
     some = torch.randperm(len(judge.features), generator=generator)[: len(labels)]
     reference = Gaussian.of(judge.features)
-    accepted, heard = [wording.accepted for wording in wordings], judge.read(by_wording)[1]
+    accepted, read_words = [wording.accepted for wording in wordings], judge.read(by_wording)[1]
+    own = judge.accuracy["as they are"]
     synonyms = [i for i, wording in enumerate(wordings) if wording.synonym]
     return EmojiReport(
-        labels=answered(read, [frozenset({row}) for row in labels]),
-        wordings=answered(heard, accepted),
-        synonyms=answered(heard[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
-        real=Answered(count=len(judge.features), **judge.as_they_are),
+        labels=accuracy_of(read, [frozenset({row}) for row in labels]),
+        wordings=accuracy_of(read_words, accepted),
+        synonyms=accuracy_of(read_words[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
+        real=Accuracy(count=len(judge.features), top_1=own["top-1"], top_5=own["top-5"]),
         fid=frechet_distance(Gaussian.of(features), reference),
         real_fid=frechet_distance(Gaussian.of(judge.features[some]), reference),
         distance=float(distance.median()),
@@ -267,10 +245,6 @@ def evaluate(draw: Draw, *, count: int = 300, seed: int = 0, judge: EmojiJudge |
         own_nearest=float((judge.concept[row] == torch.tensor(labels)).double().mean()),
         seconds_per_picture=seconds / (len(labels) + len(wordings)),
     )
-
-
-def _some(items: Sequence[T], count: int, generator: torch.Generator) -> list[T]:
-    return [items[i] for i in torch.randperm(len(items), generator=generator)[:count].tolist()]
 
 
 def _checked(pictures: Tensor, count: int) -> Tensor:
@@ -281,11 +255,11 @@ def _checked(pictures: Tensor, count: int) -> Tensor:
     return pictures
 
 
-def answered(read: Tensor, wanted: Sequence[frozenset[int]]) -> Answered:
-    """How often what scores best of (N, K) is among the N wanted: first, or among the first five."""
-    place = torch.cat([ranks(row[None], classes) for row, classes in zip(read, wanted, strict=True)])
+def accuracy_of(scores: Tensor, wanted: Sequence[frozenset[int]]) -> Accuracy:
+    """How often one of the wanted classes (N sets) is first, or among the first five, in scores (N, K)."""
+    place = torch.cat([ranks(row[None], classes) for row, classes in zip(scores, wanted, strict=True)])
     first, five = ((place <= within).double().mean().item() for within in (1, 5))
-    return Answered(count=len(wanted), top_1=first, top_5=five)
+    return Accuracy(count=len(wanted), top_1=first, top_5=five)
 
 
 def _apart(features: Tensor) -> Tensor:

@@ -2,9 +2,9 @@
 
     d^2 = |mu_1 - mu_2|^2 + tr(C_1 + C_2 - 2 (C_1^(1/2) C_2 C_1^(1/2))^(1/2))
 
-Taken in float64. The symmetric product keeps its square root real, which the product C_1 C_2 of the usual
-formula does not when a covariance is singular (fewer samples than features). The estimate from N samples lies
-too high, the more so the smaller N: compare only figures of equal N.
+All is computed in float64. The usual formula takes the root of C_1 C_2, which is not real when a covariance
+is singular (fewer samples than features); the root of the symmetric product is. An estimate from N samples is
+too high, more so for smaller N: compare only figures of equal N.
 """
 
 from dataclasses import dataclass
@@ -47,15 +47,9 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
         UsageError: the two have not the same number of features.
     """
     if a.mean.shape != b.mean.shape:
-        raise UsageError(f"{len(a.mean)} features cannot be compared with {len(b.mean)}")
-    root = _root(a.covariance)
+        raise UsageError(f"{len(a.mean)} features against {len(b.mean)}: both sets need the same features")
+    values, vectors = torch.linalg.eigh(a.covariance)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T  # the symmetric one
     cross = torch.linalg.eigvalsh(root @ b.covariance @ root).clamp_min(0).sqrt().sum()
     shift = (a.mean - b.mean).square().sum()
     return max(0.0, float(shift + a.covariance.trace() + b.covariance.trace() - 2 * cross))
-
-
-def _root(covariance: Tensor) -> Tensor:
-    """The symmetric square root of a positive semidefinite (F, F)."""
-    values, vectors = torch.linalg.eigh(covariance)
-    root: Tensor = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-    return root

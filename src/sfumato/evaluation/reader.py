@@ -1,4 +1,4 @@
-"""The seam between classifiers and whatever asks if a picture shows a thing."""
+"""The contract between classifiers and the code that asks whether a picture shows a thing."""
 
 from typing import Protocol
 
@@ -6,29 +6,29 @@ from torch import Tensor
 
 
 class Reader(Protocol):
-    """A classifier that knows the words for its classes."""
+    """A classifier that knows words for its classes."""
 
     def log_probabilities(self, pictures: Tensor) -> Tensor:
-        """Of each class, (N, K) float32, for pictures (N, C, H, W) in [-1, 1].
+        """The log probability of each class, (N, K) float32, for pictures (N, C, H, W) in [-1, 1].
 
         Raises:
-            UsageError: pictures that this reader cannot read.
+            UsageError: the reader cannot read pictures of this shape.
         """
 
     def meaning(self, text: str) -> frozenset[int]:
-        """The classes that a prompt asks for, at least one.
+        """The classes that a prompt means, at least one.
 
         Raises:
-            UsageError: none of them.
+            UsageError: the prompt means no class.
         """
 
 
 def ranks(log_probabilities: Tensor, classes: frozenset[int]) -> Tensor:
-    """The place (N,) of the best of these classes among all (N, K), 1 for the first."""
+    """The place (N,) of the best of these classes among all classes (N, K); the first is 1."""
     best = log_probabilities[:, sorted(classes)].amax(1, keepdim=True)
     return 1 + (log_probabilities > best).sum(1)
 
 
 def log_probability(log_probabilities: Tensor, classes: frozenset[int]) -> Tensor:
-    """That it is any of these classes, (N,), from (N, K)."""
+    """The log probability (N,) of these classes together, from those of all classes (N, K)."""
     return log_probabilities[:, sorted(classes)].logsumexp(1)

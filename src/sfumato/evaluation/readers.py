@@ -1,4 +1,4 @@
-"""Which of the package's classifiers reads what a model draws."""
+"""The choice of the classifier that reads the pictures of a model."""
 
 from sfumato.errors import UsageError
 from sfumato.evaluation.digits import DIGITS, load_judge
@@ -8,7 +8,7 @@ from sfumato.models.model import Model
 
 
 def reader_of(model: Model) -> Reader:
-    """The package's reader for what a model draws.
+    """The package's reader for the pictures of a model.
 
     Raises:
         UsageError: the package has none.
@@ -19,6 +19,6 @@ def reader_of(model: Model) -> Reader:
     if channels == 3 and height == width >= SIDE and not model.class_names:
         return load_emoji_judge()
     raise UsageError(
-        f"nothing here reads what {model.name} draws: the package judges digits, and square coloured "
-        f"pictures of at least {SIDE} pixels by the emoji that they look like"
+        f"no reader for the pictures of {model.name}: there is one for digits of 28 x 28 pixels, and one for "
+        f"emoji, which are square coloured pictures of at least {SIDE} pixels"
     )

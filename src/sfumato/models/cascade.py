@@ -1,20 +1,21 @@
 """A cascade: a model and the stages that make its pictures larger, with one expression through all of them.
 
 Views are fractions of a picture, filters grow with it, so an anagram or a hybrid of 64 pixels is the same one
-at 256: every stage asks the expression anew, and the views turn its low-resolution picture as well.
+at 256: every stage evaluates the expression anew, and the views turn its low-resolution picture as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sfumato.core.engine import Denoiser
+from torch import Tensor
+
 from sfumato.core.guidance import Scale
+from sfumato.core.solvers import Solver
 from sfumato.errors import UsageError
-from sfumato.models.model import Model
-from sfumato.models.pretrained.text import TextModel
-from sfumato.models.pretrained.upscaling import UpscalingModel, upscaler
+from sfumato.models.model import Model, unchanged
+from sfumato.models.pretrained.prompts import EncodedPrompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,65 +26,70 @@ class StageSettings:
     """
 
     steps: int | None = None
-    solver: str | None = None
+    solver: str | Solver | None = None
     spacing: str | None = None
-    guidance: float | Scale | None = None
+    guidance: Scale | None = None
     low_t: float | None = None
 
 
 class Cascade:
     """A model of small pictures, and stages that each make them larger."""
 
-    def __init__(self, first: Model, *stages: Model, one_at_a_time: bool = False) -> None:
+    def __init__(self, first: Model, *larger: Model, one_at_a_time: bool = False) -> None:
         """Each stage makes larger pictures than the one before; else UsageError.
 
         One without a text encoder of its own uses that of the first model, where it takes the same texts.
         one_at_a_time: a stage's network leaves the memory before the next one comes.
         """
-        if isinstance(first, UpscalingModel):
+        if first.low_resolution is not None:
             raise UsageError(
                 f"{first.name} makes pictures larger: a cascade begins with a model that makes some"
             )
-        self.first = first
         self.one_at_a_time = one_at_a_time
-        self.stages: list[UpscalingModel] = []
-        for stage in stages:
-            larger = upscaler(stage)
-            if isinstance(first, TextModel):
-                larger.embeddings.borrow(first.embeddings)
-            self.stages.append(larger.fitting(self.sizes[-1]))
+        self.stages: tuple[Model, ...] = (first,)
+        for stage in larger:
+            fitted = stage.fitting(self.sizes[-1])
+            texts, own = first.conditioner, fitted.conditioner
+            if isinstance(texts, EncodedPrompts) and isinstance(own, EncodedPrompts):
+                own.embeddings.borrow(texts.embeddings)
+            self.stages += (fitted,)
         if self.sizes != sorted(set(self.sizes)):
             raise UsageError(f"the stages of a cascade grow; these make pictures of {self.sizes} pixels")
 
-    @property
-    def models(self) -> list[Model]:
-        """The model of every stage, the smallest first."""
-        return [self.first, *self.stages]
+    def __repr__(self) -> str:
+        names = " -> ".join(f"{stage.name} ({stage.shape[1]})" for stage in self.stages)
+        return f"<Cascade {names}>"
 
     @property
     def sizes(self) -> list[int]:
         """The heights that the stages make, the smallest first."""
-        return [model.shape[1] for model in self.models]
+        return [stage.shape[1] for stage in self.stages]
 
-    def up_to(self, size: int) -> Cascade:
+    def up_to(self, height: int) -> Cascade:
         """The stages up to this height; UsageError where none makes it."""
-        if size not in self.sizes:
-            raise UsageError(f"this cascade makes {', '.join(map(str, self.sizes))} pixels, not {size}")
-        stages = self.stages[: self.sizes.index(size)]
-        return Cascade(self.first, *stages, one_at_a_time=self.one_at_a_time)
+        if height not in self.sizes:
+            raise UsageError(f"this cascade makes {', '.join(map(str, self.sizes))} pixels, not {height}")
+        stages = self.stages[: self.sizes.index(height) + 1]
+        return Cascade(*stages, one_at_a_time=self.one_at_a_time)
+
+    def fitting(self, side: int) -> Cascade:
+        """As `Model.fitting` of the first stage, which takes no picture: UsageError."""
+        return Cascade(self.stages[0].fitting(side), *self.stages[1:], one_at_a_time=self.one_at_a_time)
+
+
+# What makes pictures: both have `stages` (of a model itself alone), `one_at_a_time`, `up_to` and `fitting`.
+Stages = Model | Cascade
 
 
 def stage_name(i: int) -> str:
-    """What the expression of stage i, counted from 1, calls its network."""
+    """What the expression of stage i, counted from 0, calls its network; the first has no name."""
     return f"stage {i}"
 
 
-def networks_of(model: Model | Cascade) -> Mapping[str, Denoiser]:
-    """The networks that an engine needs beside the first model."""
-    stages = model.stages if isinstance(model, Cascade) else ()
-    return {stage_name(i): stage for i, stage in enumerate(stages, start=1)}
+def postprocess_of(stages: Sequence[Model]) -> Callable[[Tensor], Tensor]:
+    """What is done to the pictures that leave: that of the last stage that has something to do, once.
 
-
-def first_of(model: Model | Cascade) -> Model:
-    """The model that makes the smallest pictures."""
-    return model.first if isinstance(model, Cascade) else model
+    A stage without it leaves it to those before.
+    """
+    own = [stage.postprocess for stage in stages if stage.postprocess is not unchanged]
+    return own[-1] if own else unchanged

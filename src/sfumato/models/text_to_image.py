@@ -1,51 +1,39 @@
-"""Networks of ours that are asked with words: the text encoder in front, and the styles a prompt may name."""
-
-from __future__ import annotations
+"""Text for the text-to-image network: the text encoder in front, and the styles a prompt may name."""
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from sfumato.core.expression import Expression
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
-from sfumato.core.guidance import asked
 from sfumato.errors import UsageError
-from sfumato.models.model import Model
-from sfumato.models.networks.text_to_image import WORD, PromptedUNet, Words
+from sfumato.models.networks.text_to_image import WORD, Words
 from sfumato.models.text.encoder import Encoded, load_text_encoder
 from sfumato.models.text.phrasing import things
 from sfumato.models.text.word_vectors import BAG
 
 
-class PromptedModel(Model):
-    """A model that is asked with a Prompt or Unconditional; what was encoded once is kept.
+class TextConditioner:
+    """Words of a Prompt, or of Unconditional (a `Conditioner`); what was encoded once is kept.
 
     A prompt that ends in "..., NAME style" or "... in the style of NAME", where NAME is one of the network's
-    styles, asks for the rest of it in that style.
+    styles, means the rest of it in that style.
     """
 
-    network: PromptedUNet
-
-    def __init__(self, **facts: Any) -> None:
-        super().__init__(**facts)
+    def __init__(self, styles: Sequence[str]) -> None:
+        self.styles = tuple(styles)
         self._texts: dict[str, Encoded] = {}  # of each text its words, and one or two things as sentences
-        names = "|".join(map(re.escape, self.network.styles))
+        names = "|".join(map(re.escape, self.styles))
         named = rf"[\s,]+(?:in (?:an? |the )?)?(?:({names}) (?:style|emoji)|style of ({names}))\s*$"
         self._style = re.compile(named, re.IGNORECASE)
 
-    def prepare(self, e: Expression) -> None:
+    def prepare(self, conditions: Sequence[Condition]) -> None:
         """Have the texts of a run encoded, all at once."""
-        self._encode([self._split(c.text)[0] for c in asked(e) if isinstance(c, Prompt)])
+        texts = [self._read(condition)[0] for condition in conditions]
+        self._encode([text for text in texts if text is not None])
 
-    def answer(self, x: Tensor, t: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        answer: Tensor = self._runner(x, t, self._words(conditions, x.device))
-        return answer
-
-    def _words(self, conditions: Sequence[Condition], device: torch.device) -> Words:
+    def __call__(self, conditions: Sequence[Condition], device: torch.device) -> Words:
         asked_for = [self._read(condition) for condition in conditions]
         self._encode([text for text, _ in asked_for if text is not None])
         nothing = Encoded(
@@ -79,14 +67,14 @@ class PromptedModel(Model):
             case Unconditional():
                 return None, 0
             case Label(index):
-                raise UsageError(f"{self.name} knows no classes such as {index}: ask it with a text")
+                raise UsageError(f"the model knows no classes such as {index}: give it a text")
 
     def _split(self, text: str) -> tuple[str, int]:
-        found = self._style.search(text) if self.network.styles else None
+        found = self._style.search(text) if self.styles else None
         if found is None:
             return text.strip(), 0
         name = (found[1] or found[2]).lower()
-        return text[: found.start()].strip(), 1 + [style.lower() for style in self.network.styles].index(name)
+        return text[: found.start()].strip(), 1 + [style.lower() for style in self.styles].index(name)
 
     def _encode(self, texts: Sequence[str]) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]

@@ -1,21 +1,21 @@
 """Pictures in and out of files: reading, masks, writing with the recipe inside, grids, animations.
 
-The contract at this seam: a picture is a float32 tensor (1,C,H,W) or (C,H,W) in [-1, 1], C = 1 (grey) or
-3 (RGB); sizes are (H, W). What the caller names wrongly (a bad file, a bad option) is a UsageError before
-anything is written; what the machine refuses (a folder that is missing or not writable) is a SfumatoError.
-A file appears whole under its name or not at all.
+Contract: a picture is a float32 tensor (1,C,H,W) or (C,H,W) in [-1, 1], C = 1 (grey) or 3 (RGB); sizes are
+(H, W). A bad file or option is a UsageError before anything is written. A folder that is missing or not
+writable is a SfumatoError. A file appears whole under its name or not at all.
 """
 
 from sfumato.pictures.animation import save_animation
 from sfumato.pictures.files import check_destination
+from sfumato.pictures.given import PictureSource
 from sfumato.pictures.grid import grid, labelled_grid
 from sfumato.pictures.metadata import read_metadata
-from sfumato.pictures.read import Size, Source, picture_size, read_mask, read_picture
+from sfumato.pictures.read import Size, picture_size, read_mask, read_picture
 from sfumato.pictures.write import encode_picture, pixels_digest, save_picture, to_image, to_uint8
 
 __all__ = [
     "Size",
-    "Source",
+    "PictureSource",
     "check_destination",
     "encode_picture",
     "grid",

@@ -1,12 +1,11 @@
 """Animations of the steps of a picture: GIF with one palette, MP4 where PyAV is installed."""
 
-from __future__ import annotations
-
 import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from sfumato.pictures.write import one_picture, pil_image, to_uint8
 EXTENSIONS = (".gif", ".mp4")
 MAX_RATE = 50  # frames in a second: browsers slow down a GIF that asks for more
 MAX_SECONDS = 300.0  # twice of it fits the 16 bits of a GIF's times
-_PALETTE_FRAMES = 32  # looked at for the palette, and as many times the last: it is seen longest
+_PALETTE_FRAMES = 32  # that the palette is chosen from; the last frame, seen longest, counts as often
 
 
 def save_animation(
@@ -37,19 +36,19 @@ def save_animation(
     enlarge: int = 1,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write frames, (N,C,H,W) or a sequence of (C,H,W) in [-1, 1], as .gif or .mp4; returns the path.
+    """Writes frames, (N,C,H,W) or a sequence of (C,H,W) in [-1, 1], as .gif or .mp4; returns the path.
 
-    seconds: how long all frames take together; of more than 50 a second, evenly spaced ones are kept, the
-    first and the last among them. hold_last: seconds that the last frame stays besides.
-    loop: whether a GIF starts again (None: it does); an MP4 cannot say, so takes None only.
+    seconds: the length of all frames together. Of more than 50 frames a second, evenly spaced ones are kept,
+    among them the first and the last. hold_last: seconds for which the last frame stays in addition.
+    loop: whether a GIF starts again (by default it does); an MP4 takes None only.
     enlarge: a whole factor, 1 .. 64, for small pictures: every pixel becomes a square.
     metadata: the recipe, for `read_metadata`.
 
-    A GIF has 256 colours for all its frames (grey is exact) and times in 1/100 s, which sum to the whole
-    within 1/200 s. An MP4 is H.264 in yuv420p; an odd side is padded by repeating its last row or column.
+    A GIF has 256 colours for all its frames (grey is exact) and times in 1/100 s, whose sum is right within
+    1/200 s. An MP4 is H.264 in yuv420p; an odd side is padded by repeating its last row or column.
 
-    Errors: UsageError for an unknown extension, frames that differ in shape or are none, a time out of range,
-    loop given for an MP4; SfumatoError for an MP4 without PyAV, and as `save_picture`.
+    Errors: UsageError for an unknown extension, no frames, frames of several shapes, a time out of range, or
+    loop for an MP4; SfumatoError for an MP4 without PyAV, and as `save_picture`.
     """
     path = check_destination(path, EXTENSIONS)
     film = path.suffix.lower() == ".mp4"
@@ -84,19 +83,17 @@ def _stacked(frames: Tensor | Sequence[Tensor]) -> Tensor:
 
 
 def _thinned(pixels: Tensor, seconds: float) -> Tensor:
-    """At most MAX_RATE frames a second, evenly spaced; where only one fits it is the last."""
+    """At most MAX_RATE frames a second, evenly spaced; a single one is the last."""
     count = min(len(pixels), max(1, math.floor(seconds * MAX_RATE)))
     last = len(pixels) - 1
-    kept = [last] if count == 1 else [round(index * last / (count - 1)) for index in range(count)]
-    return pixels[kept]
+    return pixels[torch.linspace(last, 0, count, dtype=torch.float64).round().long().flip(0)]
 
 
 def _times(count: int, seconds: float, hold_last: float) -> list[int]:
-    """How long each frame of a GIF is seen, in ms: whole hundredths of a second whose sum does not drift."""
-    ends = [round(100 * seconds * (index + 1) / count) for index in range(count)]  # 1/100 s
-    times = [10 * (end - start) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    times[-1] += 10 * round(100 * hold_last)
-    return times
+    """The time of each frame of a GIF in ms: whole hundredths of a second, whose sum does not drift."""
+    edges = [round(100 * seconds * index / count) for index in range(count + 1)]  # 1/100 s
+    edges[-1] += round(100 * hold_last)
+    return [10 * (stop - start) for start, stop in pairwise(edges)]
 
 
 def _gif(pixels: Tensor, times: list[int], loop: bool, enlarge: int, comment: str | None) -> bytes:
@@ -119,9 +116,9 @@ def _paletted(pixels: Tensor) -> list[Image.Image]:
     images = [pil_image(frame) for frame in pixels]
     if images[0].mode == "L":
         return images
-    looked_at = pixels[:: math.ceil(len(pixels) / _PALETTE_FRAMES)]
-    last = pixels[-1:].expand(len(looked_at), -1, -1, -1)
-    column = torch.cat([looked_at, last]).permute(1, 0, 2, 3).flatten(1, 2)  # (C,2MH,W)
+    some = pixels[:: math.ceil(len(pixels) / _PALETTE_FRAMES)]
+    last = pixels[-1:].expand(len(some), -1, -1, -1)
+    column = torch.cat([some, last]).permute(1, 0, 2, 3).flatten(1, 2)  # (C,2MH,W)
     palette = pil_image(column).quantize(256, Image.Quantize.MEDIANCUT)
     return [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]
 

@@ -1,6 +1,4 @@
-"""Files: read within bounds, recognised by content, published whole."""
-
-from __future__ import annotations
+"""Files: read within a limit of size, recognised by content, written whole or not at all."""
 
 import contextlib
 import os
@@ -13,7 +11,7 @@ from typing import NamedTuple
 from sfumato.errors import SfumatoError, UsageError
 
 MAX_FILE_BYTES = 128 * 2**20
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # extension -> what is inside
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # extension -> format
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -32,31 +30,31 @@ _SIGNATURES = (
 
 
 def one_line(text: object) -> str:
-    """The text on one line: every run of white space, in a name or a library's message, is one space."""
+    """The text on one line: every run of white space becomes one space."""
     return " ".join(str(text).split())
 
 
 def sniff(data: bytes) -> str | None:
-    """The format that the first bytes tell ("PNG", "GIF", "SVG", …), or None."""
+    """The format by the first bytes ("PNG", "GIF", "SVG", …), or None."""
     for offset, signature, name in _SIGNATURES:
         if data.startswith(signature, offset):
             return name
     return "SVG" if b"<svg" in data[:2048].lower() else None
 
 
-class Content(NamedTuple):
-    """A file's bytes, what to call it in a message, and its extension ("" for bytes that have no file)."""
+class FileContent(NamedTuple):
+    """The bytes of a file, its name in messages, and its extension ("" for bytes without a file)."""
 
     data: bytes
     name: str
     extension: str
 
 
-def read_content(source: str | os.PathLike[str] | bytes) -> Content:
+def read_content(source: str | os.PathLike[str] | bytes) -> FileContent:
     """The content of bytes or of a regular file, 1 .. MAX_FILE_BYTES bytes; UsageError for anything else."""
     if isinstance(source, bytes):
         _check_length(len(source), "the picture")
-        return Content(source, "the picture", "")
+        return FileContent(source, "the picture", "")
     path = Path(source)
     name = one_line(path)
     try:
@@ -66,7 +64,7 @@ def read_content(source: str | os.PathLike[str] | bytes) -> Content:
         if not stat.S_ISREG(info.st_mode):
             raise UsageError(f"{name} is not a regular file: save the picture in a file first")
         _check_length(info.st_size, name)
-        return Content(path.read_bytes(), name, path.suffix.lower())
+        return FileContent(path.read_bytes(), name, path.suffix.lower())
     except UsageError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -84,15 +82,15 @@ def _check_length(length: int, name: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """What the system says without the path, which the message names already."""
+    """The message of the system, without the path."""
     return one_line(getattr(error, "strerror", None) or error)
 
 
 def check_destination(path: str | os.PathLike[str], extensions: tuple[str, ...] = tuple(FORMATS)) -> Path:
-    """Check that a picture can be written at `path`, before anything is computed for it.
+    """Checks that a picture can be written at `path`, before anything is computed for it; returns the path.
 
     Errors: UsageError for an extension not in `extensions`; SfumatoError for a folder that is missing or not
-    writable and for a name that is taken by something other than a file.
+    writable, and for a name of something that is no file.
     """
     path = Path(path)
     name, folder = one_line(path), one_line(path.parent)
@@ -114,7 +112,7 @@ def check_destination(path: str | os.PathLike[str], extensions: tuple[str, ...] 
 
 @contextlib.contextmanager
 def encoding(path: Path, instead: str) -> Iterator[None]:
-    """Turn what an encoder refuses (a side over the format's limit, a codec not there) into one line."""
+    """Turns an encoder's error (a side over the format's limit, a missing codec) into a SfumatoError."""
     try:
         yield
     except SfumatoError:
@@ -124,7 +122,7 @@ def encoding(path: Path, instead: str) -> Iterator[None]:
 
 
 def publish(path: Path, data: bytes) -> None:
-    """Put `data` at `path` in one step: the old file or the new one is there, after an error the old one."""
+    """Writes `data` to `path` in one step: after an error the old file is still there."""
     part = path.parent / f".sfumato-{secrets.token_hex(8)}.part"
     try:
         with part.open("xb") as file:
@@ -136,5 +134,5 @@ def publish(path: Path, data: bytes) -> None:
         where = f"{one_line(path)} ({_reason(error)})"
         raise SfumatoError(f"cannot write {where}: choose another folder or name") from error
     finally:
-        with contextlib.suppress(OSError, ValueError):  # gone after the replace, and where it never was
+        with contextlib.suppress(OSError, ValueError):  # there only after an error
             part.unlink()

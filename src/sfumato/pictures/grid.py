@@ -1,10 +1,10 @@
-"""Several pictures on one sheet, plain or labelled."""
-
-from __future__ import annotations
+"""Several pictures on one sheet, without or with labels."""
 
 import math
 from collections.abc import Sequence
 
+import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -18,7 +18,7 @@ _Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 
 
 def enlarge_pixels(x: Tensor, factor: int) -> Tensor:
-    """(…,H,W) -> (…,kH,kW): every pixel a k x k square."""
+    """(…,H,W) -> (…,kH,kW): every pixel becomes a k x k square."""
     check_enlarge(factor)
     return x.repeat_interleave(factor, -2).repeat_interleave(factor, -1)
 
@@ -34,8 +34,8 @@ def grid(
 ) -> Tensor:
     """(N,C,H,W) -> (C,H',W'), row by row; empty cells, gaps and the border have `value`.
 
-    columns: None is the square root of N, rounded up; padding: pixels between pictures and around the sheet;
-    enlarge: a whole factor that small pictures are blown up by. H' = rows * (H + padding) + padding.
+    columns: by default the square root of N, rounded up. padding: pixels between and around the pictures.
+    enlarge: a whole factor, every pixel becomes a square. H' = rows * (enlarge * H + padding) + padding.
     """
     if pictures.dim() != 4 or pictures.shape[1] not in (1, 3) or not pictures.numel():
         raise UsageError(f"pictures of shape {tuple(pictures.shape)}: give (N,C,H,W), C = 1 or 3, not empty")
@@ -46,17 +46,12 @@ def grid(
     if columns < 1:
         raise UsageError(f"columns {columns}: give 1 or more")
     columns = min(columns, count)
-    pictures = enlarge_pixels(pictures, enlarge)
-    channels, high, wide = pictures.shape[1:]
     rows = math.ceil(count / columns)
-    sheet = pictures.new_full(
-        (channels, rows * (high + padding) + padding, columns * (wide + padding) + padding), value
-    )
-    for index, picture in enumerate(pictures):
-        top = padding + index // columns * (high + padding)
-        left = padding + index % columns * (wide + padding)
-        sheet[:, top : top + high, left : left + wide] = picture
-    return sheet
+    cells = F.pad(enlarge_pixels(pictures, enlarge), (padding, 0, padding, 0), value=value)
+    empty = cells.new_full((rows * columns - count, *cells.shape[1:]), value)
+    cells = torch.cat([cells, empty]).view(rows, columns, *cells.shape[1:])  # (rows,columns,C,H,W)
+    sheet = cells.permute(2, 0, 3, 1, 4).flatten(3).flatten(1, 2)  # (C,rows*H,columns*W)
+    return F.pad(sheet, (0, padding, 0, padding), value=value)
 
 
 def labelled_grid(
@@ -70,13 +65,20 @@ def labelled_grid(
 ) -> Tensor:
     """A study sheet: rows of pictures (N,C,H,W) with labels -> float32 (3,H',W') in [-1, 1], black on white.
 
-    Every row has as many pictures as there are column labels, all of one size. A label wraps: above to its
-    column's width, at the left to that of a picture or of 12 letters, whichever is more; a row is as high as
-    its label needs.
+    Every row has a picture for each column label, all of one size. A label above wraps to the width of its
+    column, a label at the left to the width of a picture or of 12 letters, whichever is more. A row is at
+    least as high as its label.
     """
-    _check_sheet(rows, row_labels, column_labels)
+    shapes = {tuple(row.shape) for row in rows}
+    matched = len(rows) == len(row_labels) and len(shapes) == 1
+    if not matched or rows[0].dim() != 4 or len(rows[0]) != len(column_labels):
+        raise UsageError(
+            f"{len(rows)} rows under {len(row_labels)} labels, of shapes {sorted(shapes)} under "
+            f"{len(column_labels)} column labels: give one label to each row and column, and every row "
+            "(N,C,H,W) with a picture for each column"
+        )
     font = ImageFont.load_default(font_size)
-    strips = [to_image(grid(_rgb(row), len(column_labels), padding, enlarge=enlarge)) for row in rows]
+    strips = [to_image(grid(row, len(column_labels), padding, enlarge=enlarge)) for row in rows]
     wide = rows[0].shape[-1] * enlarge
     above = [_label(text, wide, font) for text in column_labels]
     beside = [_label(text, max(wide, 12 * font_size), font) for text in row_labels]
@@ -95,23 +97,6 @@ def labelled_grid(
     return to_tensor(sheet)[0]
 
 
-def _check_sheet(rows: Sequence[Tensor], row_labels: Sequence[str], column_labels: Sequence[str]) -> None:
-    if not rows or not column_labels or len(rows) != len(row_labels):
-        raise UsageError(
-            f"{len(rows)} rows under {len(row_labels)} labels: give one label to each row and column"
-        )
-    shapes = {tuple(row.shape) for row in rows}
-    if len(shapes) != 1 or rows[0].dim() != 4 or len(rows[0]) != len(column_labels):
-        raise UsageError(
-            f"rows of shapes {sorted(shapes)} under {len(column_labels)} column labels: "
-            "give every row (N,C,H,W) with a picture for each column"
-        )
-
-
-def _rgb(pictures: Tensor) -> Tensor:
-    return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures
-
-
 def _label(text: str, width: int, font: _Font) -> Image.Image:
     """The text wrapped to `width` pixels, black on a white picture that just holds it."""
     wrapped = "\n".join(line for part in text.splitlines() for line in _lines(part.split(), width, font))
@@ -123,7 +108,7 @@ def _label(text: str, width: int, font: _Font) -> Image.Image:
 
 
 def _lines(words: Sequence[str], width: int, font: _Font) -> list[str]:
-    """Words set greedily in lines of `width` pixels; one wider than a line is broken where it must."""
+    """Words in lines of at most `width` pixels; a word that is wider than a line is broken."""
     lines: list[str] = []
     for word in words:
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,4 +1,4 @@
-"""The recipe inside a picture, and the `parameters` text that other tools read.
+"""The recipe inside a picture, and the `parameters` text for other tools.
 
     file    recipe (JSON in ASCII)                       parameters
     PNG     iTXt chunk "sfumato"                         tEXt chunk "parameters" (iTXt beyond Latin-1)
@@ -10,35 +10,33 @@
 JSON turns tuples into lists and keys into text; a recipe is JSON-able already.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from PIL import ExifTags, PngImagePlugin
+from PIL import ExifTags, PngImagePlugin, TiffTags
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.pictures.files import FORMATS, Content, one_line, read_content, sniff
+from sfumato.pictures.files import FORMATS, FileContent, one_line, read_content, sniff
 from sfumato.pictures.read import decoding, open_content
 
 MAX_TEXT = 8 * 2**20  # characters, written or read
 MAX_EXIF_IN_JPEG = 65533  # bytes: one marker segment
 MARK = "sfumato:"
-_ASCII, _LONG, _UNDEFINED = 2, 4, 7  # types of a TIFF field
-_FIRST = 8  # where the first directory stands, behind the head
+_FIRST = 8  # where the first TIFF directory stands, behind the head
 
 
 def read_metadata(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | None:
-    """The recipe that `save_picture` or `save_animation` wrote, or None where there is none.
+    """The recipe that `save_picture` or `save_animation` wrote; None where there is none.
 
-    source: a path, or the bytes of a file. The pixels are not decoded unless a PNG has text behind them.
+    source: a path, or the bytes of a file. The pixels are decoded only where a PNG has text behind them.
 
-    Errors: UsageError as read_picture, and for a text of more than 8 MiB or one that is not a JSON object;
+    Errors: UsageError as read_picture, and for a recipe of more than 8 MiB or one that is not a JSON object;
     SfumatoError for an MP4 without PyAV.
     """
     content = read_content(source)
@@ -60,7 +58,7 @@ def read_metadata(source: str | os.PathLike[str] | bytes) -> dict[str, Any] | No
 
 
 def recipe_text(metadata: Mapping[str, Any] | None) -> str | None:
-    """The recipe as JSON in ASCII, checked; UsageError for what JSON cannot hold (NaN too) or over 8 MiB."""
+    """The recipe as JSON in ASCII; UsageError for values that JSON cannot hold (NaN too) or over 8 MiB."""
     if metadata is None:
         return None
     try:
@@ -71,7 +69,7 @@ def recipe_text(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def marked(recipe: str | None) -> str | None:
-    """The recipe as it stands in a field that others use as well."""
+    """The recipe with the mark that tells it from other content of the field."""
     return None if recipe is None else MARK + recipe
 
 
@@ -86,40 +84,24 @@ def png_chunks(recipe: str | None, parameters: str | None) -> PngImagePlugin.Png
 
 
 def exif_bytes(recipe: str | None, parameters: str | None) -> bytes:
-    """The EXIF block of a JPEG or WebP; empty where there is nothing to say.
+    """The EXIF block of a JPEG or WebP; empty where there is neither recipe nor parameters.
 
-    Written here because Pillow gives UserComment the type BYTE; EXIF 2.3 and its readers want UNDEFINED.
+    Pillow gives UserComment the type BYTE, but EXIF 2.3 and its readers want UNDEFINED.
     """
     if recipe is None and parameters is None:
         return b""
-    fields: list[tuple[int, int, bytes]] = []
+    head = b"MM\0*" + struct.pack(">L", _FIRST)
+    first, second = ImageFileDirectory_v2(head), ImageFileDirectory_v2(head)
+    behind = b""
     if recipe is not None:
-        fields.append((ExifTags.Base.ImageDescription, _ASCII, (MARK + recipe).encode("ascii") + b"\0"))
-    second = b""
+        first[ExifTags.Base.ImageDescription] = MARK + recipe
     if parameters is not None:
-        comment = b"UNICODE\0" + _writable(parameters).encode("utf-16-be")
-        pointer = (
-            ExifTags.IFD.Exif,
-            _LONG,
-            bytes(4),
-        )  # to the second directory, which stands behind the first
-        start = _FIRST + len(_directory(_FIRST, [*fields, pointer]))
-        fields.append((ExifTags.IFD.Exif, _LONG, struct.pack(">L", start)))
-        second = _directory(start, [(ExifTags.Base.UserComment, _UNDEFINED, comment)])
-    return b"Exif\0\0MM\0*" + struct.pack(">L", _FIRST) + _directory(_FIRST, fields) + second
-
-
-def _directory(start: int, fields: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """A TIFF directory of (tag, type, value) at offset `start`, big-endian; long values stand behind it."""
-    behind = start + 2 + 12 * len(fields) + 4
-    entries = values = b""
-    for tag, kind, value in fields:
-        count = len(value) // (4 if kind == _LONG else 1)
-        inline = len(value) <= 4
-        place = value.ljust(4, b"\0") if inline else struct.pack(">L", behind + len(values))
-        entries += struct.pack(">HHL", tag, kind, count) + place
-        values += b"" if inline else value + bytes(len(value) % 2)
-    return struct.pack(">H", len(fields)) + entries + bytes(4) + values
+        second.tagtype[ExifTags.Base.UserComment] = TiffTags.UNDEFINED
+        second[ExifTags.Base.UserComment] = b"UNICODE\0" + _writable(parameters).encode("utf-16-be")
+        first[ExifTags.IFD.Exif] = 0  # takes the room of the number that is known on the next line
+        first[ExifTags.IFD.Exif] = _FIRST + len(first.tobytes(_FIRST))
+        behind = second.tobytes(first[ExifTags.IFD.Exif])
+    return b"Exif\0\0" + head + first.tobytes(_FIRST) + behind
 
 
 def load_av() -> ModuleType:
@@ -144,7 +126,7 @@ def _writable(text: str) -> str:
     return _bounded(text.encode("utf-8", "replace").decode("utf-8"))
 
 
-def _image_text(content: Content) -> str | None:
+def _image_text(content: FileContent) -> str | None:
     image = open_content(content, (*FORMATS.values(), "GIF"))
     with decoding(content.name):
         if isinstance(image, PngImagePlugin.PngImageFile):
@@ -155,7 +137,7 @@ def _image_text(content: Content) -> str | None:
         return _unmarked(image.getexif().get(ExifTags.Base.ImageDescription))
 
 
-def _mp4_comment(content: Content) -> str | None:
+def _mp4_comment(content: FileContent) -> str | None:
     av = load_av()
     with decoding(content.name), av.open(io.BytesIO(content.data), format="mp4") as container:
         return _unmarked(container.metadata.get("comment"))

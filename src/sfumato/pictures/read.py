@@ -1,9 +1,6 @@
-"""Reading pictures and masks. Every file is untrusted; every refusal is one line that says what to do."""
-
-from __future__ import annotations
+"""Reading pictures and masks. No file is trusted; every error is one line that says what to do."""
 
 import io
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +12,9 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.pictures.files import FORMATS, Content, one_line, read_content, sniff
+from sfumato.pictures.files import FORMATS, FileContent, one_line, read_content, sniff
+from sfumato.pictures.given import PictureSource, image_of
 
-Source = str | os.PathLike[str] | bytes | Image.Image  # a path, a file's content, or a decoded picture
 Size = int | tuple[int, int]  # one side of a square, or (H, W)
 Convention = Literal["white", "alpha"]
 
@@ -26,19 +23,19 @@ _GREY = frozenset({"1", "L", "LA", "La"})
 _DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})  # 16-bit grey, as Pillow calls it
 
 
-def read_picture(
-    source: Source, *, size: Size | None = None, channels: Literal[1, 3] | None = None
-) -> Tensor:
-    """Read a PNG, JPEG or WebP picture -> float32 (1,C,H,W) in [-1, 1].
+def read_picture(source: PictureSource, *, size: Size | None = None, channels: int | None = None) -> Tensor:
+    """Reads a PNG, JPEG or WebP picture -> float32 (1,C,H,W) in [-1, 1].
 
-    source: a path, the bytes of a file, or a PIL picture.
-    size: a side or (H, W): centre crop to that aspect, then antialiased Lanczos; None keeps its own.
-    channels: 1 is grey (ITU-R 601 luma), 3 RGB, None what the file has.
-    EXIF orientation is applied and transparency laid on white; 16 bits become 8. Of a phone's multi-picture
-    JPEG the first is read.
+    source: a path, the bytes of a file, a PIL picture, or an array (H, W) or (H, W, C) of uint8 or of floats
+    in [0, 1].
+    size: a side or (H, W): the picture is cropped to this aspect at its centre, then resized with antialiased
+    Lanczos; by default it keeps its size.
+    channels: 1 is grey (ITU-R 601 luma), 3 is RGB; by default those of the file.
+    EXIF orientation is applied, transparency becomes white, 16 bits become 8. Of a multi-picture JPEG, which
+    phones write, the first picture is read.
 
-    Errors: UsageError for a file that is missing, empty, a folder, too large (bytes or pixels), damaged, cut
-    short, animated, of another format, or under another format's extension; for a bad size or channels.
+    Errors: UsageError for a file that is missing, empty, a folder, too large (bytes or pixels), damaged,
+    animated, of another format, or with the extension of another format; for a bad size or channels.
     """
     if channels not in (None, 1, 3):
         raise UsageError(f"channels {channels!r}: give 1 (grey), 3 (RGB) or nothing")
@@ -54,19 +51,19 @@ def read_picture(
 
 
 def read_mask(
-    source: Source,
+    source: PictureSource,
     *,
     convention: Convention = "white",
     size: tuple[int, int],
     resize: Size | None = None,
 ) -> Tensor:
-    """Read a mask -> float32 (1,1,H,W) of 0 and 1, where 1 = edit.
+    """Reads a mask -> float32 (1,1,H,W) of 0 and 1, where 1 = edit.
 
-    convention: "white": light pixels (>= 128 of 255) are edited, transparent ones are not; "alpha": fully
-    transparent pixels are edited and every other is kept, as in OpenAI's interface.
-    size: (H, W) that the mask must have: that of the picture it belongs to, as `picture_size` tells it.
-    resize: the size that the picture was read at: the mask takes the same centre crop, and a pixel is edited
-    where at least half of it was.
+    convention: "white": light pixels (>= 128 of 255) are edited, transparent pixels are not; "alpha": fully
+    transparent pixels are edited and all others are kept, as in OpenAI's interface.
+    size: (H, W) that the mask must have: the `picture_size` of its picture.
+    resize: the size that the picture was read at. The mask gets the same crop; a pixel is edited where at
+    least half of its area is.
 
     Errors: UsageError as read_picture; for another size than the picture's, for a mask that edits nothing,
     for "alpha" without an alpha channel.
@@ -91,16 +88,16 @@ def read_mask(
     return mask[None, None].float()  # (1,1,H,W)
 
 
-def picture_size(source: Source) -> tuple[int, int]:
-    """The picture's own (H, W), upright, read from the file's head; errors as read_picture."""
+def picture_size(source: PictureSource) -> tuple[int, int]:
+    """The picture's (H, W) after EXIF orientation, from the head of the file; errors as read_picture."""
     image, name = _opened(source)
     with decoding(name):
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return image.size if turned else image.size[::-1]
 
 
-def open_content(content: Content, formats: Sequence[str] = tuple(FORMATS.values())) -> Image.Image:
-    """Open one still picture in one of the `formats`, its pixels not decoded. Errors as read_picture."""
+def open_content(content: FileContent, formats: Sequence[str] = tuple(FORMATS.values())) -> Image.Image:
+    """Opens one still picture in one of the `formats`; its pixels are not decoded. Errors as read_picture."""
     found = _recognised(content, formats)
     with decoding(content.name), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error below, where Pillow warns
@@ -115,7 +112,7 @@ def open_content(content: Content, formats: Sequence[str] = tuple(FORMATS.values
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """Turn what Pillow raises on a bad file into a UsageError in one line.
+    """Turns an error of Pillow on a bad file into a UsageError of one line.
 
     Pillow's decoders raise errors of a dozen types on crafted bytes, hence `except Exception`.
     """
@@ -138,7 +135,9 @@ def to_tensor(image: Image.Image) -> Tensor:
     return (pixels.float() / 127.5 - 1.0)[None].contiguous()  # (1,C,H,W)
 
 
-def _opened(source: Source) -> tuple[Image.Image, str]:
+def _opened(source: PictureSource) -> tuple[Image.Image, str]:
+    if isinstance(source, np.ndarray):
+        source = image_of(source)
     if isinstance(source, Image.Image):
         if source.mode == "F":
             raise UsageError("the picture has float pixels, whose range is unknown: give mode L or RGB")
@@ -147,8 +146,8 @@ def _opened(source: Source) -> tuple[Image.Image, str]:
     return open_content(content), content.name
 
 
-def _recognised(content: Content, formats: Sequence[str]) -> str:
-    """The format by content, after refusing other formats and a name that claims another one."""
+def _recognised(content: FileContent, formats: Sequence[str]) -> str:
+    """The format by content; UsageError for other formats and for the extension of another format."""
     data, name, extension = content
     found = sniff(data)
     if found is None or found not in formats:
@@ -171,7 +170,7 @@ def _height_width(size: Size | None) -> tuple[int, int] | None:
 
 
 def _flat(image: Image.Image, background: str) -> Image.Image:
-    """Any mode -> L or RGB, 8 bits, transparency laid on the background."""
+    """Any mode -> L or RGB, 8 bits, on the background where it is transparent."""
     if image.mode in _DEEP:
         image = _eight_bits(image)
     mode = "L" if image.mode in _GREY else "RGB"
@@ -193,7 +192,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _edited(image: Image.Image, convention: Convention, name: str) -> Image.Image:
-    """L, 255 where the mask says edit and 0 elsewhere."""
+    """The mask as L: 255 where it edits, 0 elsewhere."""
     if convention == "white":
         return _flat(image, background="black").convert("L").point([0] * 128 + [255] * 128)
     if not image.has_transparency_data:

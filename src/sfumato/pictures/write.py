@@ -1,6 +1,4 @@
-"""Writing pictures: exact eight bits, the recipe inside, whole or not at all."""
-
-from __future__ import annotations
+"""Writing pictures: eight bits, the recipe inside, whole or not at all."""
 
 import hashlib
 import io
@@ -15,8 +13,9 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import FORMATS, check_destination, encoding, one_line, publish
+from sfumato.pictures.given import PictureSource
 from sfumato.pictures.metadata import MAX_EXIF_IN_JPEG, exif_bytes, png_chunks, recipe_text
-from sfumato.pictures.read import Source, read_picture
+from sfumato.pictures.read import read_picture
 
 QUALITY = 95
 
@@ -47,11 +46,11 @@ def save_picture(
     parameters: str | None = None,
     quality: int | None = None,
 ) -> Path:
-    """Write one picture (C,H,W) or (1,C,H,W) in [-1, 1] as .png, .jpg, .jpeg or .webp; returns the path.
+    """Writes one picture (C,H,W) or (1,C,H,W) in [-1, 1] as .png, .jpg, .jpeg or .webp; returns the path.
 
-    metadata: the recipe, a JSON-able mapping that `read_metadata` gives back; parameters: the text that other
-    tools read; where each stands is in metadata.py. None writes none.
-    quality: 1 .. 100 for JPEG and WebP (95); a PNG is exact and takes none.
+    metadata: the recipe, a mapping of JSON values, for `read_metadata`. parameters: the text for other tools.
+    metadata.py says where in the file they stand. None writes none.
+    quality: 1 .. 100 for JPEG and WebP, by default 95; a PNG is exact and takes none.
 
     Errors: UsageError for an unknown extension, a shape, a quality, metadata that is not JSON-able or too
     long for a JPEG; SfumatoError for a folder that is missing or not writable, or values that are not finite.
@@ -69,15 +68,35 @@ def encode_picture(
     parameters: str | None = None,
     quality: int | None = None,
 ) -> bytes:
-    """What `save_picture` would write under this name; nothing is written. An extension alone will do."""
+    """The bytes that `save_picture` would write under this name, which may be an extension alone."""
     path = Path(f"picture{name}" if str(name).startswith(".") else name)
-    return _encoded(to_image(x), path, recipe=recipe_text(metadata), parameters=parameters, quality=quality)
+    image, recipe, kind = to_image(x), recipe_text(metadata), FORMATS[path.suffix.lower()]
+    options: dict[str, Any]
+    if kind == "PNG":
+        if quality is not None:
+            raise UsageError(f"quality {quality} for {one_line(path)}: a PNG is exact; use .jpg or .webp")
+        options = {"pnginfo": png_chunks(recipe, parameters)}
+    else:
+        quality = QUALITY if quality is None else quality
+        if type(quality) is not int or not 1 <= quality <= 100:
+            raise UsageError(f"quality {quality!r}: give a whole number from 1 to 100")
+        options = {"exif": exif_bytes(recipe, parameters), "quality": quality}
+    if kind == "JPEG":
+        options["subsampling"] = 0  # full colour: small pictures lose much by halving it
+        if len(options["exif"]) > MAX_EXIF_IN_JPEG:
+            raise UsageError(
+                f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
+            )
+    file = io.BytesIO()
+    with encoding(path, "use .png"):
+        image.save(file, kind, **options)
+    return file.getvalue()
 
 
-def pixels_digest(source: Tensor | Source) -> str:
-    """The sha256 (hex) of the uint8 pixels, rows of (R,G,B) or of grey, of a picture or of a file.
+def pixels_digest(source: Tensor | PictureSource) -> str:
+    """The sha256 (hex) of the uint8 pixels of a picture or of a file, in rows of (R,G,B) or of grey.
 
-    It equals sha256(numpy.asarray(PIL picture).tobytes()); a tensor and the PNG saved from it share it.
+    It equals sha256(numpy.asarray(PIL picture).tobytes()). A tensor and the PNG saved from it have the same.
     """
     x = source if isinstance(source, Tensor) else read_picture(source)
     pixels = to_uint8(one_picture(x)).permute(1, 2, 0).contiguous()  # (H,W,C)
@@ -98,33 +117,3 @@ def pil_image(pixels: Tensor) -> Image.Image:
     """uint8 (C,H,W) -> a PIL picture."""
     rows = pixels.permute(1, 2, 0).contiguous().numpy()  # (H,W,C)
     return Image.fromarray(rows[..., 0] if rows.shape[2] == 1 else rows)
-
-
-def _encoded(
-    image: Image.Image, path: Path, *, recipe: str | None, parameters: str | None, quality: int | None
-) -> bytes:
-    kind = FORMATS[path.suffix.lower()]
-    if kind == "PNG":
-        if quality is not None:
-            raise UsageError(f"quality {quality} for {one_line(path)}: a PNG is exact; use .jpg or .webp")
-        options: dict[str, Any] = {"pnginfo": png_chunks(recipe, parameters)}
-    else:
-        options = {"exif": exif_bytes(recipe, parameters), "quality": _quality(quality)}
-    if kind == "JPEG":
-        options["subsampling"] = 0  # full colour: small pictures lose much by halving it
-        if len(options["exif"]) > MAX_EXIF_IN_JPEG:
-            raise UsageError(
-                f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
-            )
-    file = io.BytesIO()
-    with encoding(path, "use .png"):
-        image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def _quality(quality: int | None) -> int:
-    if quality is None:
-        return QUALITY
-    if type(quality) is not int or not 1 <= quality <= 100:
-        raise UsageError(f"quality {quality!r}: give a whole number from 1 to 100")
-    return quality

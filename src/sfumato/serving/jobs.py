@@ -1,7 +1,6 @@
-"""A job: the recipes of one request, what became of each picture, and who is told."""
+"""A job: the recipes of one request, the pictures made of them, and the events on the way."""
 
-from __future__ import annotations
-
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,13 +9,15 @@ from enum import StrEnum
 
 from torch import Tensor
 
-from sfumato.core.notation import Inputs
+from sfumato.core.writing import Inputs
 from sfumato.errors import UsageError
 from sfumato.recipe import Recipe
 
+log = logging.getLogger("sfumato.serving")
+
 
 class State(StrEnum):
-    """Where a job stands; the last three are ends."""
+    """The state of a job; the last three are ends."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -26,7 +27,6 @@ class State(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
         return self in {State.DONE, State.FAILED, State.CANCELLED}
 
 
@@ -40,9 +40,9 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stepped:
-    """A picture has taken a step. x, x0: (C, H, W) on the CPU, where the job asked for a preview there."""
+    """A step of a picture is made. x, x0: (C, H, W) on the CPU, at the steps that have a preview."""
 
-    picture: int  # which of the job's
+    picture: int  # its index in the job
     step: int  #    1 .. total
     total: int
     t: float
@@ -71,29 +71,25 @@ Listener = Callable[[Event], None]  # called in the worker's thread: it must not
 
 
 class Job:
-    """One accepted request. Its methods may be called from any thread.
-
-    previews: of how many steps of each picture, evenly spaced, `Stepped` carries x and x0.
-    """
+    """One accepted request. Any thread may read it; the worker's thread alone changes it."""
 
     def __init__(
         self, name: str, client: str, parts: Sequence[Part], *, previews: int = 0, listener: Listener | None
     ) -> None:
-        """`listener` hears everything from the beginning."""
+        """previews: how many steps of a picture, evenly spaced, carry x and x0. listener: gets all events."""
         self.id = name
         self.client = client
         self.previews = previews
         self.recipes: list[tuple[Recipe, Inputs]] = [
             (part.recipe.single(i), part.inputs) for part in parts for i in range(part.recipe.count)
         ]
+        # Lists of fixed length, whose items are replaced as a whole: safe to read at any time.
         self.pictures: list[Tensor | None] = [None] * len(self.recipes)
         self.steps: list[tuple[int, int]] = [(0, expected_steps(recipe)) for recipe, _ in self.recipes]
         self.state = State.QUEUED
         self.error: Exception | None = None
         self.created = time.time()
-        self._cancel = threading.Event()
         self._over = threading.Event()
-        self._lock = threading.Lock()
         self._listener = listener
 
     def __len__(self) -> int:
@@ -103,15 +99,6 @@ class Job:
     def progress(self) -> float:
         """The share of all steps that is done, 0 to 1."""
         return sum(done for done, _ in self.steps) / sum(total for _, total in self.steps)
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether somebody has called `cancel`."""
-        return self._cancel.is_set()
-
-    def cancel(self) -> None:
-        """Ask for its end: it comes before the next step; nothing happens to a job that has ended."""
-        self._cancel.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the job is over; False where it is not after `timeout` seconds."""
@@ -125,23 +112,12 @@ class Job:
             raise UsageError(f"the job is {self.state}")
         return [x for x in self.pictures if x is not None]
 
-    # -- the worker's side
+    # -- on the worker's thread
 
-    def tell(self, event: Event) -> None:
-        """Note an event and pass it on; a listener that fails is dropped."""
-        with self._lock:
-            if self.state.ended:
-                return
-            self._note(event)
-        try:
-            if self._listener is not None:
-                self._listener(event)
-        except Exception:
-            self._listener = None
-        if isinstance(event, Ended):
-            self._over.set()
-
-    def _note(self, event: Event) -> None:
+    def publish(self, event: Event) -> None:
+        """Record an event and pass it to the listener; one that raises is logged, and called no more."""
+        if self.state.ended:
+            return
         match event:
             case Stepped(picture=i, step=step, total=total):
                 self.state, self.steps[i] = State.RUNNING, (step, total)
@@ -149,10 +125,19 @@ class Job:
                 self.state, self.pictures[i] = State.RUNNING, x
                 self.steps[i] = (self.steps[i][1],) * 2
             case Ended(state=state, error=error):
-                self.state, self.error = state, error
+                self.error = error  # first: whoever sees the end sees its error
+                self.state = state
+        if self._listener is not None:
+            try:
+                self._listener(event)
+            except Exception:
+                log.exception("the listener of job %s failed", self.id)
+                self._listener = None
+        if isinstance(event, Ended):
+            self._over.set()
 
 
 def expected_steps(recipe: Recipe) -> int:
-    """About how many steps a picture takes; the first step tells exactly."""
+    """About how many steps a picture takes; its first step tells exactly."""
     first = max(1, int(recipe.steps * recipe.strength)) * recipe.repeats
     return first + sum(stage.steps for stage in recipe.stages)

@@ -1,7 +1,7 @@
-"""Which pictures and which random numbers each step sees.
+"""The pictures and the random inputs of each step.
 
-Contract: both are functions of (seed, step) alone, drawn for the whole global batch and then cut into the
-processes' shares. So one process and several train alike, and a resumed run needs no generator state.
+Contract: both follow from (seed, step) alone. They are drawn for the whole global batch, of which each
+process takes its share. So one process and several train alike, and a resumed run needs no generator state.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sfumato.errors import UsageError
 from sfumato.training.data import Dataset, to_house_range
-from sfumato.training.objective import DROPPED, Draw, Objective
+from sfumato.training.objective import DROPPED, Objective, RandomInputs
 from sfumato.training.presets import Augment, Preset
 
 
@@ -29,20 +29,20 @@ def _generator(*parts: int | str) -> torch.Generator:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """One process's share of a global batch, on its device; the draws are still on the CPU."""
+    """One process's share of a global batch, on its device; the random inputs are still on the CPU."""
 
     x0: Tensor  # (b, C, H, W) float32 in [-1, 1]
-    label: Tensor  # (b,) int64
-    draw: Draw
+    condition: Tensor  # (b,) int64
+    random: RandomInputs
 
 
 class Batches:
     """The batches of a training, by step number.
 
     Args:
-        data, preset, seed: what they follow from.
+        data, preset, seed: what the batches follow from.
         device: where the pictures are kept.
-        rank, processes: whose share is taken.
+        rank, processes: this process and how many there are.
 
     Raises:
         UsageError: fewer pictures than one batch, or fewer rows in a batch than processes.
@@ -79,14 +79,18 @@ class Batches:
         epoch, position = divmod(step, self.per_epoch)
         first = position * self._batch
         rows = self._permutation(epoch)[first : first + self._batch]
-        asked = self._conditions(rows, _generator(self._seed, "conditions", step))
+        conditions = self._conditions(rows, _generator(self._seed, "conditions", step))
         generator = _generator(self._seed, "step", step)
-        draw = self._objective.draw((self._batch, *self._shape), generator).rows(self._start, self._stop)
+        random = self._objective.draw((self._batch, *self._shape), generator)
         mine, device = slice(self._start, self._stop), self._pictures.device
         x0 = to_house_range(self._pictures[rows[mine].to(device)])  # (b, C, H, W)
-        x0 = self._shown(x0, asked[mine])
+        x0 = self._shown(x0, conditions[mine])
         moves = _Moves.draw(self._augment, self._batch, generator)
-        return Batch(x0=moves.apply(x0, self._start, self._stop), label=asked[mine].to(device), draw=draw)
+        return Batch(
+            x0=moves.apply(x0, self._start, self._stop),
+            condition=conditions[mine].to(device),
+            random=random.rows(self._start, self._stop),
+        )
 
     def _permutation(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:

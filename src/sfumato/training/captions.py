@@ -114,16 +114,16 @@ class CaptionedDataset(Dataset):
         """See `Dataset.shown`: moved and tinted as the condition says."""
         return augmentation.augmented(x0, self._changes[self.told(condition)[3]].to(x0.device))
 
-    def asking(self, network: Forward) -> Forward:
-        """See `Dataset.asking`."""
+    def conditioned_forward(self, network: Forward) -> Forward:
+        """See `Dataset.conditioned_forward`."""
 
         def forward(x: Tensor, t: Tensor, condition: Tensor) -> Tensor:
             return network(x, t, self.words(condition))  # type: ignore[arg-type]
 
         return forward
 
-    def acquaint(self, network: Network) -> None:
-        """See `Dataset.acquaint`: the concepts' mean captions, as texts and as bags of words."""
+    def initialise_from_data(self, network: Network) -> None:
+        """See `Dataset.initialise_from_data`: the concepts' mean captions, as texts and as bags of words."""
         if isinstance(network, PromptedUNet) and network.recall is not None:
             bank = self.bank
             captions, first = bank.text[: bank.first[self.scenes]], bank.first[: self.scenes + 1]

@@ -1,8 +1,9 @@
 """Checkpoints that are either complete or not there.
 
-A checkpoint is a folder `step-00001234` of safetensors and JSON. It is written aside, flushed to disk, sealed
-by `manifest.json` (size and sha256 of every file, written last) and then renamed into place; only after that
-are older ones deleted. Reading verifies every byte before anything is used. Nothing is ever unpickled.
+A checkpoint is a folder `step-00001234` of safetensors and JSON. It is written under another name and flushed
+to disk; `manifest.json` (size and sha256 of every file) is written last and makes it complete. Then the
+folder is renamed, and only then are older checkpoints deleted. Every byte is verified before it is used.
+Nothing is unpickled.
 """
 
 import hashlib
@@ -28,29 +29,27 @@ _FACTS = "facts.json"
 _NAME = re.compile(r"step-(\d{8,})")
 _ASIDE = ".writing-"
 
-Tensors = dict[str, Tensor]
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checkpoint:
-    """What a training needs to go on as if nothing had happened.
+    """Everything that a training needs to go on as if it had not been stopped.
 
     Attributes:
         step: optimiser steps done.
-        facts: JSON values: what is being trained, on what, with which counters.
+        facts: JSON values: the preset, the data, counters.
         groups: named sets of tensors ("network", "optimizer", "ema").
     """
 
     step: int
     facts: Mapping[str, Any]
-    groups: Mapping[str, Tensors]
+    groups: Mapping[str, dict[str, Tensor]]
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> Path:
-    """Publishes a checkpoint in `folder` and then deletes all but the newest `keep`.
+def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint into `folder`, then deletes all but the newest `KEEP`.
 
     Returns:
-        The checkpoint's own folder. One that is already there for this step stays as it is.
+        The checkpoint's own folder. A complete checkpoint of this step stays as it is.
 
     Raises:
         SfumatoError: the folder cannot be written; older checkpoints are untouched.
@@ -60,15 +59,16 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
         return final
     aside = folder / f"{_ASIDE}{checkpoint.step:08d}"
     try:
-        for left in folder.glob(f"{_ASIDE}*"):  # of a session that was killed while it wrote
-            _clear(left)
+        for left in folder.glob(f"{_ASIDE}*"):  # of a session that was killed while writing
+            shutil.rmtree(left)
         aside.mkdir(parents=True)
         _write_files(aside, checkpoint)
-        _clear(final)  # only ever an unsealed folder, see above
+        if final.exists():  # incomplete, see above
+            shutil.rmtree(final)
         aside.rename(final)
         _flush_folder(folder)
-        for old in complete_checkpoints(folder)[:-keep]:
-            _clear(old)
+        for old in complete_checkpoints(folder)[:-KEEP]:
+            shutil.rmtree(old)
     except OSError as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise SfumatoError(f"cannot write the checkpoint {final}: {error.strerror or error}") from error
@@ -76,36 +76,47 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int = KEEP) -> 
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies."""
+    """The folder of a step's checkpoint."""
     return folder / f"step-{step:08d}"
 
 
 def complete_checkpoints(folder: Path) -> list[Path]:
-    """The sealed checkpoints in a folder, oldest first."""
+    """The complete checkpoints in a folder, oldest first."""
     found = folder.iterdir() if folder.is_dir() else ()
     named = [(int(match[1]), path) for path in found if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(named) if (path / _MANIFEST).is_file()]
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """A checkpoint, every file verified against the manifest.
+    """Reads a checkpoint and verifies every file.
 
     Raises:
-        SfumatoError: one line that names the file and what is wrong with it.
+        SfumatoError: a file is missing or damaged; the message names it.
     """
-    manifest = _parse(_read(path, _MANIFEST), path / _MANIFEST)
     try:
-        step, files = int(manifest["step"]), dict(manifest["files"])
+        manifest = _parse((path / _MANIFEST).read_bytes(), _MANIFEST)
         contents = {
-            name: _verified(path, name, entry["bytes"], entry["sha256"]) for name, entry in files.items()
+            name: _verified(path / Path(name).name, stated["bytes"], stated["sha256"])
+            for name, stated in manifest["files"].items()
         }
-        facts = _parse(contents.pop(_FACTS), path / _FACTS)
-        groups = {
-            name.removesuffix(".safetensors"): load_tensors(content) for name, content in contents.items()
-        }
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise SfumatoError(f"the checkpoint {path} is damaged ({error!r}); {_remedy(path)}") from error
-    return Checkpoint(step=step, facts=facts, groups=groups)
+        return Checkpoint(
+            step=int(manifest["step"]),
+            facts=_parse(contents.pop(_FACTS), _FACTS),
+            groups={name.removesuffix(".safetensors"): load_tensors(c) for name, c in contents.items()},
+        )
+    except OSError as error:
+        raise _unreadable(path, f"cannot read {error.filename}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise _unreadable(path, f"the checkpoint {path} is damaged: {error}") from error
+    except (AttributeError, KeyError, TypeError, SafetensorError) as error:
+        raise _unreadable(path, f"the checkpoint {path} is damaged ({error!r})") from error
+
+
+def _unreadable(path: Path, reason: str) -> SfumatoError:
+    """The error that also says what the user can do."""
+    older = [other for other in complete_checkpoints(path.parent) if other != path]
+    remedy = f"delete {path} to go on from {older[-1].name}" if older else "start again in another folder"
+    return SfumatoError(f"{reason}; {remedy}")
 
 
 def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
@@ -123,53 +134,31 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
     _flush_folder(aside)
 
 
-def _verified(path: Path, name: str, size: int, sha256: str) -> bytes:
-    content = _read(path, Path(name).name)
+def _verified(path: Path, size: int, sha256: str) -> bytes:
+    content = path.read_bytes()
     if len(content) != size:
-        raise SfumatoError(
-            f"{path / name} is cut short: {len(content)} bytes where {size} were written; {_remedy(path)}"
-        )
+        raise ValueError(f"{path.name} is cut short: {len(content)} bytes where {size} were written")
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise SfumatoError(f"{path / name} does not have the checksum it was written with; {_remedy(path)}")
+        raise ValueError(f"{path.name} does not have the checksum it was written with")
     return content
 
 
-def _read(path: Path, name: str) -> bytes:
-    try:
-        return (path / name).read_bytes()
-    except OSError as error:
-        raise SfumatoError(
-            f"cannot read {path / name}: {error.strerror or error}; {_remedy(path)}"
-        ) from error
-
-
-def _parse(content: bytes, path: Path) -> dict[str, Any]:
+def _parse(content: bytes, name: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except ValueError as error:
-        raise SfumatoError(f"{path} is not JSON: {error}; {_remedy(path.parent)}") from error
+        raise ValueError(f"{name} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise SfumatoError(f"{path} is not a JSON object; {_remedy(path.parent)}")
+        raise ValueError(f"{name} is not a JSON object")
     return value
-
-
-def _remedy(path: Path) -> str:
-    """What a user can do about a damaged checkpoint: never decided for them."""
-    older = [other for other in complete_checkpoints(path.parent) if other != path]
-    return f"delete {path} to go on from {older[-1].name}" if older else "start again in another folder"
 
 
 def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
 
 
-def _clear(path: Path) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-
-
 def _flush_folder(path: Path) -> None:
-    """Makes the names in a folder last through a power cut, where the system can."""
+    """Flushes the names in a folder to disk, where the system can."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

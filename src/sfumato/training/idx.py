@@ -3,6 +3,7 @@
 import math
 import struct
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ def parse_idx(content: bytes, name: str) -> Tensor:
 
     Args:
         content: the decompressed file.
-        name: what to call the file in an error.
+        name: the file's name in errors.
 
     Returns:
         uint8 tensor of the shape that the header states.
@@ -40,7 +41,5 @@ def parse_idx(content: bytes, name: str) -> Tensor:
     shape = struct.unpack(f">{dimensions}I", content[4:start])
     expected = start + math.prod(shape)
     if len(content) != expected:
-        raise SfumatoError(f"{name} has {len(content)} bytes where its header promises {expected}")
-    if math.prod(shape) == 0:
-        return torch.empty(shape, dtype=torch.uint8)
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)
+        raise SfumatoError(f"{name} has {len(content)} bytes, but its header states {expected}")
+    return torch.from_numpy(np.frombuffer(content, np.uint8)[start:].reshape(shape).copy())

@@ -1,12 +1,12 @@
-"""What a network is trained to do, and how strongly at each noise level.
+"""The loss that a network is trained to minimise, and its weight at each noise level.
 
-Contract: a clean picture x0 (B, C, H, W) in [-1, 1] is noised to x_t = alpha x0 + sigma eps; the network
+Contract: a clean picture x0 (B, C, H, W) in [-1, 1] is noised to x_t = alpha x0 + sigma eps. The network
 answers in its own prediction type, and the loss of one picture is
 
     w(t) * mean over pixels of (answer - target)^2.
 
-An error of the answer is an error of x0 times a factor that depends on the level alone (`error_factor`), so a
-weighting is stated once, as the weight of the squared x0 error, and serves every prediction type.
+An error of the answer is an error of x0 times a factor that depends on the level alone (`error_factor`). So a
+weighting is stated once, as the weight of the squared error of x0, for every prediction type.
 """
 
 from abc import ABC, abstractmethod
@@ -19,17 +19,16 @@ from torch import Tensor
 from sfumato.core.prediction import Prediction, add_noise, target
 from sfumato.core.schedule import Schedule
 from sfumato.errors import UsageError
+from sfumato.training.data import Forward
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-DROPPED = -1  # the label that a network reads as "no condition"
+DROPPED = -1  # the number that stands for "no condition"
 
 
 # -- which t
 
 
 class Times(ABC):
-    """A distribution over t, given by its quantile function so that draws can be stratified."""
+    """A distribution of t, as its quantile function: a batch can then be spread evenly over it."""
 
     @abstractmethod
     def quantile(self, u: Tensor, schedule: Schedule) -> Tensor:
@@ -169,16 +168,17 @@ class MinSnr(Weighting):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Draw:
-    """The random numbers of some rows of one global batch, on the CPU."""
+class RandomInputs:
+    """The random inputs of the loss, for some rows of a global batch; on the CPU."""
 
     noise: Tensor  # (B, C, H, W) standard normal
     t: Tensor  # (B,) float32
-    dropped: Tensor  # (B,) bool: the rows whose label is withheld
+    dropped: Tensor  # (B,) bool: the rows whose condition is dropped
 
-    def rows(self, start: int, stop: int) -> "Draw":
-        """One process's share."""
-        return Draw(noise=self.noise[start:stop], t=self.t[start:stop], dropped=self.dropped[start:stop])
+    def rows(self, start: int, stop: int) -> "RandomInputs":
+        """The share of one process."""
+        part = slice(start, stop)
+        return RandomInputs(noise=self.noise[part], t=self.t[part], dropped=self.dropped[part])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,11 +186,11 @@ class Objective:
     """Noise levels, prediction type and weighting: everything that defines the loss.
 
     Attributes:
-        schedule, prediction: as the trained Model will state them.
+        schedule, prediction: those of the trained Model.
         times: the distribution of t.
         weighting: the weight of each level.
         stratified: spread the t of a batch evenly over their distribution (Kingma et al. 2021, appendix I.1).
-        drop_label: the probability with which a picture's label is withheld, for classifier-free guidance.
+        drop_label: the probability that a picture's condition is dropped, for classifier-free guidance.
     """
 
     schedule: Schedule
@@ -205,8 +205,8 @@ class Objective:
             raise UsageError(f"drop_label is {self.drop_label}, but a probability lies in 0..1")
         self.times.quantile(torch.full((1,), 0.5, dtype=torch.float64), self.schedule)
 
-    def draw(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> Draw:
-        """The random numbers for a whole global batch of this shape, from a CPU generator."""
+    def draw(self, shape: tuple[int, int, int, int], generator: torch.Generator) -> RandomInputs:
+        """The random inputs of a whole global batch of this shape, from a CPU generator."""
         count = shape[0]
         noise = torch.randn(shape, generator=generator)
         if self.stratified:
@@ -216,25 +216,25 @@ class Objective:
             u = torch.rand(count, generator=generator, dtype=torch.float64)
         t = self.times.quantile(u.clamp(min=1e-12), self.schedule).to(torch.float32)
         dropped = torch.rand(count, generator=generator) < self.drop_label
-        return Draw(noise=noise, t=t, dropped=dropped)
+        return RandomInputs(noise=noise, t=t, dropped=dropped)
 
-    def loss(self, network: Network, x0: Tensor, label: Tensor, draw: Draw) -> Tensor:
+    def loss(self, network: Forward, x0: Tensor, condition: Tensor, random: RandomInputs) -> Tensor:
         """The loss of each picture.
 
         Args:
-            network: forward(x (B, C, H, W), t (B,), label (B,)) -> (B, C, H, W).
+            network: see `Dataset.conditioned_forward`.
             x0: (B, C, H, W) float32 in [-1, 1].
-            label: (B,) int64, DROPPED where there is none.
-            draw: the random numbers of these B pictures.
+            condition: (B,) int64, DROPPED where there is none.
+            random: the random inputs of these B pictures.
 
         Returns:
             (B,) float32.
         """
         device = x0.device
-        alpha, sigma = (level.to(device) for level in self.schedule.alpha_sigma(draw.t))  # (B,)
-        noise, t = draw.noise.to(device), draw.t.to(device)
-        label = torch.where(draw.dropped.to(device), DROPPED, label)
+        alpha, sigma = (level.to(device) for level in self.schedule.alpha_sigma(random.t))  # (B,)
+        noise, t = random.noise.to(device), random.t.to(device)
+        condition = torch.where(random.dropped.to(device), DROPPED, condition)
         a, s = alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
-        answer = network(add_noise(x0, noise, a, s), t, label).float()  # (B, C, H, W)
+        answer = network(add_noise(x0, noise, a, s), t, condition).float()  # (B, C, H, W)
         square = (answer - target(self.prediction, x0, noise, a, s)).square().flatten(1).mean(1)
         return self.weighting.of(self.prediction, alpha, sigma) * square  # (B,)

@@ -1,4 +1,4 @@
-"""The optimiser and its state as plain named tensors."""
+"""The optimiser, and its state as named tensors."""
 
 from collections.abc import Mapping
 
@@ -12,15 +12,13 @@ from sfumato.training.presets import Adam, MuonAdam
 def build(
     network: nn.Module, settings: Adam | MuonAdam, dtype: torch.dtype = torch.float32
 ) -> torch.optim.AdamW:
-    """AdamW over all parameters, where biases and gains (fewer than two dimensions) do not decay; or Muon.
+    """AdamW over all parameters, without decay of biases and gains (fewer than two dimensions); or Muon.
 
-    dtype: what Muon multiplies in; weights and state are float32 either way.
+    dtype: of Muon's products; weights and state are float32 in any case.
     """
     parameters = list(network.parameters())
     if isinstance(settings, MuonAdam):
-        return Muon(
-            parameters, momentum=settings.momentum, betas=settings.betas, eps=settings.eps, dtype=dtype
-        )
+        return Muon(parameters, **vars(settings), dtype=dtype)
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": settings.weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
@@ -29,13 +27,13 @@ def build(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """For the next step."""
+    """Sets the learning rate of the next step."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 def flatten(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:
-    """`<parameter's name>/<what>`, for every tensor of the state."""
+    """Every tensor of the state, by `<name of the parameter>/<name in its state>`."""
     return {
         f"{name}/{key}": value
         for name, parameter in network.named_parameters()
@@ -44,18 +42,15 @@ def flatten(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, T
 
 
 def load(optimizer: torch.optim.Optimizer, network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of `flatten`, in the device and memory layout of each parameter.
+    """The inverse of `flatten`; tensors take the device and memory layout of their parameter.
 
     Raises:
-        KeyError: a tensor for a parameter that the network does not have.
+        KeyError: the network has no parameter of that name.
     """
     parameters = dict(network.named_parameters())
     for flat, value in tensors.items():
         name, key = flat.rsplit("/", 1)
         parameter = parameters[name]
-        shaped = (
-            torch.empty_like(parameter).copy_(value)
-            if value.shape == parameter.shape and value.ndim
-            else value
-        )
+        like_weights = value.shape == parameter.shape and value.ndim > 0
+        shaped = torch.empty_like(parameter).copy_(value) if like_weights else value
         optimizer.state[parameter][key] = shaped.detach()

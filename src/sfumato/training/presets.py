@@ -1,8 +1,8 @@
-"""Named training configurations: one table, a measured result beside each row.
+"""Named training configurations in one table, with the measured results of each.
 
-Pixels are in the house range [-1, 1] everywhere. The classic exercise's denoiser works on [0, 1] pixels: its
-x + 0.5 eps is, in house units, (2x - 1) + 1.0 eps. So FixedSigma(1.0) is its sigma of 0.5 exactly, and the
-squared error is four times as large.
+Pixels are in [-1, 1] everywhere. The classic exercise's denoiser works on [0, 1] pixels: its x + 0.5 eps is
+(2x - 1) + 1.0 eps in [-1, 1]. So FixedSigma(1.0) is exactly its sigma of 0.5, and the squared error is four
+times as large.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import UsageError
-from sfumato.models.model import SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.training.ema import EmaProfile, PowerFunction
 from sfumato.training.objective import (
     ErrorOf,
@@ -31,7 +31,7 @@ class LearningRate:
 
     Attributes:
         peak: the rate after the warmup.
-        warmup: how many steps it takes to get there from 0.
+        warmup: the steps from 0 to the peak.
         decay: "none"; "epoch" (times `factor` after every epoch); "linear" or "cosine" (to 0 at the end);
             "last" (linear to 0 over the last fifth).
         factor: for "epoch" only.
@@ -87,8 +87,8 @@ class Augment:
     """Random changes of a training picture.
 
     Attributes:
-        shift: up to so many pixels in each direction; the edge is repeated.
-        mirror: left-right with probability 1/2; not for digits.
+        shift: at most this many pixels in each direction; the edge is repeated.
+        mirror: mirror left and right with probability 1/2; not for digits.
     """
 
     shift: int = 0
@@ -101,21 +101,21 @@ class Augment:
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Everything that defines a training but the seed and where it runs.
+    """Everything that defines a training except the seed and the machine.
 
     Attributes:
-        name, summary: how it is called and what comes out.
+        name, summary: its name, and what the trained model is.
         data: the data set's name (`load_dataset`).
         network, network_config: a name in `models.networks.NETWORKS` and its arguments.
-        conditional: whether labels are shown to the network.
+        conditional: whether the network gets the conditions of the pictures.
         objective: noise levels, prediction type, loss weights, label dropout.
         batch: pictures in one optimiser step, over all processes.
         epochs: passes over the data; an incomplete last batch of a pass is left out.
-        optimizer, learning_rate, clip: `clip` bounds the gradient norm; None leaves it.
-        ema: the profile of the averaged weights, which are then what is exported.
-        augment: changes of the pictures.
-        sampling: what the exported Model recommends.
-        measured: results of this row; says nothing about how to train.
+        optimizer, learning_rate, clip: `clip` is the largest gradient norm; None is no limit.
+        ema: the profile of the averaged weights, which are then the exported ones.
+        augment: random changes of the pictures.
+        sampling: the defaults of the exported Model.
+        measured: results of this preset; they do not affect the training.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Preset:
         return dataclasses.replace(self, epochs=epochs, learning_rate=rate)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that training depends on, as JSON values: what a checkpoint is compared with."""
+        """Everything that the training depends on, as JSON values; a checkpoint is compared with it."""
         silent = ("summary", "sampling", "measured")
         return {
             f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in silent
@@ -174,7 +174,7 @@ def _plain(value: Any) -> Any:
 def _classic(
     name: str, summary: str, *, classes: int | None, guidance: float, measured: Mapping[str, float | str]
 ) -> Preset:
-    """The two time-conditional networks of the exercise differ in the class alone."""
+    """The two time-conditional networks of the exercise, which differ in the class alone."""
     return Preset(
         name=name,
         summary=summary,
@@ -321,7 +321,7 @@ PRESETS: dict[str, Preset] = {row.name: row for row in _ROWS}
 
 
 def preset(name: str) -> Preset:
-    """The preset of this name; UsageError lists the names."""
+    """The preset of this name; the UsageError for another name lists the names."""
     if name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -1,15 +1,15 @@
-"""SIGTERM and SIGINT while training: finish the step, save, leave with the signal's exit code."""
+"""SIGTERM and SIGINT while training: finish the step, save, end with the signal's exit code."""
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 from sfumato.errors import SfumatoError
 
 
 class TrainingStopped(SfumatoError):
-    """A signal ended the training, its checkpoint written; `exit_code` is 128 plus the signal's number."""
+    """A signal ended the training after a checkpoint; `exit_code` is 128 plus the signal's number."""
 
     def __init__(self, message: str, number: signal.Signals) -> None:
         super().__init__(message)
@@ -18,12 +18,10 @@ class TrainingStopped(SfumatoError):
 
 
 class StopSignals:
-    """Notes the first SIGTERM or SIGINT; a second one does what it would have done without us.
+    """Notes the first SIGTERM or SIGINT; a second one has its usual effect.
 
-    Outside the main thread Python lets nobody handle signals, and this notes nothing.
+    Python handles signals in the main thread alone: in another thread this notes none.
     """
-
-    HANDLED = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -31,12 +29,11 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in self.HANDLED}
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002

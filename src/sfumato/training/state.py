@@ -1,4 +1,4 @@
-"""What a training changes as it goes, to and from a checkpoint."""
+"""The state of a training, to and from a checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ from sfumato.training.presets import Preset
 class TrainingState:
     """Network, optimiser, averages and the number of steps done.
 
-    Training always goes on from the network's own weights, never from their averages.
+    A training goes on from the network's own weights, not from their averages.
     """
 
     def __init__(self, network: Network, preset: Preset, dtype: torch.dtype = torch.float32) -> None:
@@ -31,21 +31,19 @@ class TrainingState:
         self.step = 0
 
     def capture(self, facts: Mapping[str, Any]) -> Checkpoint:
-        """Everything, with facts about the run beside it."""
-        groups = {
-            "network": dict(self.network.state_dict()),
-            "optimizer": optimizers.flatten(self.optimizer, self.network),
-        }
-        if self.ema is None:
-            return Checkpoint(step=self.step, facts=facts, groups=groups)
-        groups["ema"] = self.ema.average
-        return Checkpoint(step=self.step, facts={**facts, "ema_updates": self.ema.updates}, groups=groups)
+        """The state as a checkpoint, with facts about the run."""
+        optimizer = optimizers.flatten(self.optimizer, self.network)
+        groups = {"network": dict(self.network.state_dict()), "optimizer": optimizer}
+        if self.ema is not None:
+            groups["ema"] = self.ema.average
+            facts = {**facts, "ema_updates": self.ema.updates}
+        return Checkpoint(step=self.step, facts=facts, groups=groups)
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """The inverse; `path` is for the error.
+        """The inverse of `capture`; the error names `path`.
 
         Raises:
-            SfumatoError: the tensors are not this network's.
+            SfumatoError: the tensors do not fit this network.
         """
         try:
             self.network.load_state_dict(checkpoint.groups["network"])
@@ -63,15 +61,15 @@ def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> N
     network, or of one with fewer blocks, styles or concepts.
 
     Raises:
-        UsageError: no such network, one that is told nothing where there is something to tell, or a model of
-            another network.
+        UsageError: the network is unknown or not as conditional as the preset, or the model has another one.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "weights"))
         network = build_network(preset.network, dict(preset.network_config))
-    if network.told != preset.conditional:
-        knows = "is told what to draw" if network.told else "is told nothing"
-        raise UsageError(f"{preset.name}: conditional={preset.conditional}, but its network {knows}")
+    if network.conditional != preset.conditional:
+        raise UsageError(
+            f"{preset.name}: conditional={preset.conditional}, but its network has {network.conditional}"
+        )
     if start_from is not None:
         grown = _grown(network.state_dict(), start_from.network.state_dict())
         if start_from.network.kind != network.kind or grown is None:
@@ -83,8 +81,8 @@ def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> N
 def _grown(new: Mapping[str, Tensor], old: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
     """The weights `old` in a network that may have more parts and more rows; None where they do not fit.
 
-    Such parts are the identity when new (Chen et al. 2016, Net2Net), and what was learned asks for no row that
-    is new (a style, a concept): the network answers as before.
+    Such parts are the identity when new (Chen et al. 2016, Net2Net), and what was learned asks for no new
+    row (a style, a concept): the network answers as before.
     """
     if not old.keys() <= new.keys():
         return None
@@ -101,11 +99,11 @@ def _grown(new: Mapping[str, Tensor], old: Mapping[str, Tensor]) -> dict[str, Te
 
 
 def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuses a checkpoint of another training; `epochs` may differ where the learning rate allows it.
+    """Refuses a checkpoint of another training; `epochs` may differ if the learning rate is constant.
 
     Raises:
-        UsageError: the message names what differs.
-        SfumatoError: the checkpoint does not say.
+        UsageError: the trainings differ; the message says in what.
+        SfumatoError: the checkpoint lacks these facts.
     """
     try:
         before, after = dict(then["preset"]), dict(now["preset"])

@@ -1,10 +1,8 @@
-"""The application: its commands, and how it ends.
+"""The command line: its commands and exit codes.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage, nothing was begun; 3 a model is missing; 130 Ctrl-C; 143 SIGTERM.
 A failure is one line on stderr, `error: …`; --debug shows where it happened.
 """
-
-from __future__ import annotations
 
 import os
 import signal
@@ -36,33 +34,15 @@ from sfumato.apps.cli import (
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
 
-DRAW, CHANGE, AGAIN, MODELS, SERVE = "Draw", "Change a picture", "Make again", "Models", "Serve"
-COMMANDS: tuple[tuple[Command, str], ...] = (
-    (fuse.generate, DRAW),
-    (fuse.anagram, DRAW),
-    (fuse.hybrid, DRAW),
-    (fuse.compose, DRAW),
-    (fuse.panorama, DRAW),
-    (edit.translate, CHANGE),
-    (edit.inpaint, CHANGE),
-    (edit.upscale, CHANGE),
-    (denoise.denoise, CHANGE),
-    (replay.replay, AGAIN),
-    (replay.run, AGAIN),
-    (models.models, MODELS),
-    (encode.encode, MODELS),
-    (export.export, MODELS),
-    (train.train, MODELS),
-    (evaluate.evaluate, MODELS),
-    (demo.demo, MODELS),
-    (report.report, MODELS),
-    (serve.studio, SERVE),
-    (serve.serve, SERVE),
-)
-EXAMPLES: dict[str, str] = {
-    name: example
-    for group in (fuse, edit, denoise, replay, models, encode, export, train, evaluate, demo, report, serve)
-    for name, example in group.EXAMPLES.items()
+COMMANDS: dict[str, tuple[Command, ...]] = {
+    "Draw": (fuse.generate, fuse.anagram, fuse.hybrid, fuse.compose, fuse.panorama),
+    "Change a picture": (edit.translate, edit.inpaint, edit.upscale, denoise.denoise),
+    "Make again": (replay.replay, replay.run),
+    "Models": (
+        *(models.models, encode.encode, export.export, train.train, evaluate.evaluate),
+        *(demo.demo, report.report),
+    ),
+    "Serve": (serve.studio, serve.serve),
 }
 
 app = typer.Typer(
@@ -72,13 +52,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
     epilog="Example: sfumato demo --out demo",
 )
-for _command, _panel in COMMANDS:
-    app.command(rich_help_panel=_panel, epilog=f"Example: {EXAMPLES[_command.__name__]}")(
-        with_options(_command)
-    )
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        _example = sys.modules[_command.__module__].EXAMPLES[_command.__name__]
+        app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(with_options(_command))
 
 
-def _tell_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"sfumato {__version__}")
         raise typer.Exit
@@ -87,7 +67,7 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def _about(
     version: Annotated[
-        bool, Option("--version", help="Say the version.", callback=_tell_version, is_eager=True)
+        bool, Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
     debug: Annotated[
         bool, Option("--debug", help="Show where an error happened; also after the command.")
@@ -97,7 +77,7 @@ def _about(
 
 
 class Stopped(BaseException):
-    """A signal that ends the program: raised where the program stands, so that it tidies up."""
+    """A signal that ends the program, as an exception, so that the program cleans up."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -106,8 +86,8 @@ class Stopped(BaseException):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
-    # Read when torch is loaded. Threads that spin while they wait for one another cost nothing on an idle
-    # machine; on a busy one they made the demo ten times slower.
+    # Read when torch is loaded. Threads that wait by spinning cost nothing on an idle machine; on a
+    # busy one they made the demo ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if args is None else args)
     words = given[: given.index("--")] if "--" in given else given
@@ -156,7 +136,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _say(text: str) -> None:
-    """One line on stderr, whatever the text holds."""
+    """Print one line on stderr."""
     typer.echo(" ".join(text.split()), err=True)
 
 

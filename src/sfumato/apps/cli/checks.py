@@ -1,59 +1,52 @@
-"""What an option's value must be, said before anything is loaded; each returns the value it was given."""
-
-from __future__ import annotations
+"""Checks of option values, before anything is loaded. Each returns the value that it checked."""
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import typer
 
+from sfumato.apps.cli import names
 
-def one_of(names: Sequence[str]) -> Callable[[str | None], str | None]:
-    """The value is one of these names."""
+Value = TypeVar("Value")
+
+
+def choice(values: Sequence[str]) -> dict[str, Any]:
+    """The settings of an option that takes one of these values: its check and its completion."""
 
     def check(value: str | None) -> str | None:
-        if value is not None and value not in names:
-            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+        if value is not None and value not in values:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(values)}")
         return value
 
-    return check
+    return {"callback": check, "autocompletion": names.completing(values)}
 
 
-def named(names: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
-    """Each value begins with one of these names; options of its own may follow a colon."""
+def named(known: Sequence[str]) -> Callable[[list[str] | None], list[str] | None]:
+    """Each value begins with one of these names; its options may follow a colon."""
 
     def check(values: list[str] | None) -> list[str] | None:
         for value in values or ():
-            if value.partition(":")[0].strip() not in names:
-                raise typer.BadParameter(f"{value!r} is not one of {', '.join(names)}")
+            if value.partition(":")[0].strip() not in known:
+                raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}")
         return values
 
     return check
 
 
-def finite(value: float | None) -> float | None:
-    """No NaN, no infinity."""
-    if value is not None and not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a finite number")
-    return value
+def finite(given: Value) -> Value:
+    """A number, or each of several, is neither NaN nor infinite."""
+    return _each(given, math.isfinite, "not a finite number")
 
 
-def all_finite(values: list[float] | None) -> list[float] | None:
-    """No NaN, no infinity among them."""
-    for value in values or ():
-        finite(value)
-    return values
+def share(given: Value) -> Value:
+    """A number, or each of several, is above 0 and at most 1."""
+    return _each(given, lambda value: 0 < value <= 1, "not above 0 and at most 1")
 
 
-def share(value: float | None) -> float | None:
-    """Above 0, at most 1, if it is given."""
-    if value is not None and not 0 < value <= 1:
-        raise typer.BadParameter(f"{value} is not above 0 and at most 1")
-    return value
-
-
-def shares(values: list[float] | None) -> list[float] | None:
-    """Each above 0, at most 1."""
-    for value in values or ():
-        share(value)
-    return values
+def _each(given: Value, fits: Callable[[float], bool], otherwise: str) -> Value:
+    values: list[Any] = given if isinstance(given, list) else [given]
+    for value in values:
+        if value is not None and not fits(value):
+            raise typer.BadParameter(f"{value} is {otherwise}")
+    return given

@@ -1,4 +1,4 @@
-"""What noise does to a picture, and three ways to take it away, side by side."""
+"""A picture under noise, and three ways to denoise it, side by side."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.inputs import Inputs
-from sfumato.apps.cli.options import Loading, Output
-from sfumato.apps.cli.places import check_places
-from sfumato.apps.cli.progress import Bar, progress_bar
+from sfumato.apps.cli.inputs import fitting
+from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, model_option
+from sfumato.apps.cli.outputs import check_outputs
+from sfumato.apps.cli.progress import progress_bar
+from sfumato.apps.cli.tables import print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.models.model import Model
     from sfumato.study import Denoising
 
 EXAMPLES = {"denoise": 'sfumato denoise apple.png "a red apple" --at 0.25 --at 0.5 --at 0.75'}
@@ -31,105 +31,51 @@ def denoise(
     machine: Loading,
     picture: Annotated[Path, Argument(help="Picture: PNG, JPEG or WebP.")],
     prompt: Annotated[
-        str | None, Argument(help="What it shows, if the model may know.", show_default=False)
+        str | None, Argument(help="What it shows; by default no prompt.", show_default=False)
     ] = None,
-    model: Annotated[
-        str,
-        Option(
-            "--model",
-            "-m",
-            help="Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub.",
-            autocompletion=names.complete_models,
-        ),
-    ] = "emoji",
+    model: Annotated[str, model_option()] = "emoji",
     at: Annotated[
         list[float] | None,
         Option(
             help="Noise level: a time above 0 to 1 (pure noise); repeatable, by default 0.25, 0.5 and 0.75.",
-            callback=checks.shares,
+            callback=checks.share,
         ),
     ] = None,
-    steps: Annotated[int, Option(min=1, max=names.MAX_STEPS, help="Steps of the iterative way.")] = 20,
+    steps: Annotated[int, Option(min=1, max=names.MAX_STEPS, help="Steps of the iterative denoising.")] = 20,
     blur: Annotated[
         float, Option(help="Width of the blur in pixels of a picture 64 high.", callback=checks.finite)
     ] = 2.0,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the noise.")] = 0,
     out: Annotated[Path, Option("--out", "-o", help="Sheet to write.")] = Path("denoise.png"),
-    enlarge: Annotated[
-        int, Option(min=1, max=names.MAX_ENLARGE, help="Make every pixel so many pixels wide and high.")
-    ] = 3,
+    enlarge: Annotated[int, Option(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 3,
 ) -> None:
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
-    places = check_places("denoise", Output(out=out))
+    outputs = check_outputs("denoise", Output(out=out))
     loaded = load_on(model, machine)
-    inputs = Inputs(loaded)
-    clean = inputs.picture(picture)
-    places.spare([str(picture)])
-    levels = tuple(at or LEVELS)
-    with progress_bar("denoise") as bar:
-        found = study(loaded, clean, prompt, bar, at=levels, steps=steps, blur=blur, seed=seed)
-    facts = {
-        "model": loaded.name,
-        "weights": loaded.sha256,
-        "picture": str(picture),
-        "prompt": prompt,
-        "at": list(levels),
-        "steps": steps,
-        "blur": blur,
-        "seed": seed,
-    }
-    typer.echo(write_sheet(found, places.picture, enlarge, {"denoise": facts, "version": 1}))
-    print_psnr(found, clean)
-
-
-def study(
-    model: Model,
-    clean: Tensor,
-    prompt: str | None,
-    bar: Bar,
-    *,
-    at: tuple[float, ...],
-    steps: int,
-    blur: float = 2.0,
-    seed: int = 0,
-) -> list[Denoising]:
-    """The study at each level, clean (1, C, H, W), the bar moving over the levels."""
-    from sfumato.core.expression import prompt as asked
-    from sfumato.core.expression import unconditional
-    from sfumato.study import denoise
-
-    what = unconditional() if prompt is None else asked(prompt)
-    found = []
-    for index, t in enumerate(at):
-        found += denoise(model, clean, what, at=[t], steps=steps, blur=blur, seed=seed)
-        bar.show(index + 1, len(at))
-    return found
-
-
-def write_sheet(found: list[Denoising], path: Path, enlarge: int, metadata: dict[str, Any]) -> Path:
-    """One row for each level."""
     import torch
 
-    from sfumato.pictures import labelled_grid, save_picture
+    from sfumato.pictures import labelled_grid, read_picture, save_picture
+    from sfumato.study import denoise, psnr
 
-    rows = [torch.cat(ways(one)).clamp(-1, 1) for one in found]
-    sheet = labelled_grid(rows, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
-    return save_picture(sheet, path, metadata=metadata)
+    channels, height, width = loaded.shape
+    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=channels)
+    outputs.refuse_inputs([str(picture)])
+    settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
+    levels = at or LEVELS
+    found = []
+    with progress_bar("denoise") as bar:
+        for index, t in enumerate(levels):
+            found += denoise(loaded, clean, prompt, at=[t], **settings)
+            bar.show(index + 1, len(levels))
+    facts: dict[str, Any] = {"model": loaded.name, "weights": loaded.sha256}
+    facts |= {"picture": str(picture), "prompt": prompt, "at": list(levels), **settings}
+    drawn = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
+    sheet = labelled_grid(drawn, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
+    typer.echo(save_picture(sheet, outputs.picture, metadata={"denoise": facts, "version": 1}))
+    rows = [(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one))) for one in found]
+    print_table(("t", *COLUMNS), *rows, title="PSNR in dB")
 
 
-def ways(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def columns_of(one: Denoising) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The columns of a row, each (1, C, H, W)."""
     return one.noised, one.blurred, one.one_step, one.iterative
-
-
-def print_psnr(found: list[Denoising], clean: Tensor) -> None:
-    """How near each way comes to the clean picture, in dB; higher is nearer."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from sfumato.study import psnr
-
-    table = Table("t", *COLUMNS, title="PSNR in dB")
-    for one in found:
-        table.add_row(f"{one.t:g}", *(f"{psnr(way, clean):.1f}" for way in ways(one)))
-    Console().print(table)

@@ -1,4 +1,4 @@
-"""Where and in what the network computes: names to torch, in one place."""
+"""Where and in which arithmetic a network computes: from the words of the options to torch, in one place."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         name = next(kind for kind, there in here.items() if there)
     if not here[name]:
-        raise UsageError(f"there is no {name} device here: use --device cpu or auto")
+        raise UsageError(f"--device {name}: this machine has none; use --device cpu or auto")
     return torch.device(name)
 
 
@@ -37,7 +37,7 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
     """The arithmetic of this name; auto is float32, which gives the same pictures everywhere.
 
     bfloat16 would be nearly twice as fast where a processor computes in it, but its pictures differ by more
-    than one grey level (docs/log.md): it is never chosen unasked.
+    than one grey level (docs/log.md): only --dtype chooses it.
 
     Raises:
         UsageError: float16 on a CPU.
@@ -45,24 +45,39 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
     import torch
 
     if name == "float16" and device.type == "cpu":
-        raise UsageError("float16 on a CPU overflows and is slow: use --dtype float32")
-    dtypes = {
-        "auto": torch.float32,
-        "float32": torch.float32,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-    }
-    return dtypes[name]
+        raise UsageError("--dtype float16 overflows on a CPU and is slow there: use --dtype float32")
+    dtype: torch.dtype = getattr(torch, "float32" if name == "auto" else name)
+    return dtype
+
+
+def placement(machine: Loading, stated: str = "auto") -> dict[str, Any]:
+    """Where and how a network is run: device, dtype, compile, offload.
+
+    stated: the arithmetic of a recipe, for which --dtype auto stands.
+
+    Raises:
+        UsageError: this machine has no such device, or the device does not compute in the arithmetic.
+    """
+    from sfumato.models.runtime.placement import computes_in
+
+    device = find_device(machine.device)
+    dtype = find_dtype(stated if machine.dtype == "auto" else machine.dtype, device)
+    if device.type == "cpu" and not computes_in(device, dtype):
+        note("this processor emulates bfloat16, slowly: --dtype float32 makes nearly the same pictures")
+    return {"device": device, "dtype": dtype, "compile": machine.compile, "offload": machine.offload}
+
+
+def _loading(machine: Loading, stated: str) -> dict[str, Any]:
+    """How `load` and `load_cascade` load: the placement, and where weights and encoded prompts come from."""
+    sources = {"offline": machine.offline, "embeddings": machine.embeddings or ()}
+    return {**placement(machine, stated), **sources}
 
 
 def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
-    """A model by its name or folder, on the device and in the arithmetic that were asked for.
-
-    stated: the arithmetic that a recipe states, for which "auto" stands.
-    """
+    """A model by its name or folder, placed as the options say. stated: see `placement`."""
     from sfumato.models.files.registry import load
 
-    return load(name, **_asked(machine, stated))
+    return load(name, **_loading(machine, stated))
 
 
 def load_cascade_on(
@@ -71,22 +86,5 @@ def load_cascade_on(
     """A model and the stages that make its pictures larger, one of them in memory at a time."""
     from sfumato.models.files.registry import load_cascade
 
-    return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **_asked(machine, stated))
-
-
-def _asked(machine: Loading, stated: str) -> dict[str, Any]:
-    """What the registry is told of the machine."""
-    device = find_device(machine.device)
-    dtype = find_dtype(stated if machine.dtype == "auto" else machine.dtype, device)
-    from sfumato.models.runtime.runner import computes_in
-
-    if device.type == "cpu" and not computes_in(device, dtype):
-        note("this processor emulates bfloat16, slowly: --dtype float32 makes nearly the same pictures")
-    return {
-        "device": device,
-        "dtype": dtype,
-        "compile": machine.compile,
-        "offload": machine.offload,
-        "offline": machine.offline,
-        "embeddings": machine.embeddings or (),
-    }
+    options = _loading(machine, stated)
+    return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **options)

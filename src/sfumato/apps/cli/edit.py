@@ -1,4 +1,4 @@
-"""Pictures from pictures."""
+"""Commands that make pictures from pictures."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from typer import Argument, Option
 
-from sfumato.apps.cli import checks, names
-from sfumato.apps.cli.options import Machine, Output, Sampling
+from sfumato.apps.cli import checks
+from sfumato.apps.cli.inputs import fitting
+from sfumato.apps.cli.make_pictures import make
+from sfumato.apps.cli.options import PictureOptions, share_option
 from sfumato.apps.cli.progress import note
-from sfumato.apps.cli.work import make
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.apps.cli.inputs import Inputs
     from sfumato.models.model import Model
+    from sfumato.recipe import InputFile
     from sfumato.techniques import Edit
 
 EXAMPLES = {
@@ -28,110 +29,96 @@ CONVENTIONS = ("white", "alpha")
 
 def translate(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
+    options: PictureOptions,
     picture: Annotated[Path, Argument(help="Picture to start from: PNG, JPEG or WebP.")],
     prompt: Annotated[str, Argument(help="What it becomes.")],
-    strength: Annotated[
-        float,
-        Option(
-            help="How far from the picture, above 0 to 1: 1 forgets it.",
-            callback=checks.share,
-            metavar="SHARE",
-        ),
-    ] = 0.7,
+    strength: Annotated[float, share_option("Distance from the picture, above 0 to 1; 1 forgets it.")] = 0.7,
 ) -> None:
     """Turn a picture into what a prompt says, keeping its layout."""
+    from sfumato.techniques import translate
 
-    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
-        from sfumato.techniques import translate
+    def build(model: Model) -> Edit:
+        return translate(fitting(picture, model), prompt, strength=strength)
 
-        return translate(inputs.picture(picture), prompt, strength=strength)
-
-    make("translate", sampling, output, machine, build)
+    make("translate", options, build)
 
 
 def inpaint(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
+    options: PictureOptions,
     picture: Annotated[Path, Argument(help="Picture to change: PNG, JPEG or WebP.")],
-    prompt: Annotated[str, Argument(help="What the new part belongs to.")],
-    mask: Annotated[Path, Option(help="Picture of the same size that says what is made anew.")],
+    prompt: Annotated[str, Argument(help="What the whole picture shows.")],
+    mask: Annotated[Path, Option(help="Picture of the same size that marks the pixels to make.")],
     mask_convention: Annotated[
         str,
         Option(
-            help="What marks the pixels to be made: white, or alpha (the transparent ones).",
-            callback=checks.one_of(CONVENTIONS),
-            autocompletion=names.completing(CONVENTIONS),
+            help="What marks the pixels to make: white, or alpha (the transparent ones).",
+            **checks.choice(CONVENTIONS),
         ),
     ] = "white",
     show_mask: Annotated[
-        Path | None, Option(help="Also write the mask as it was understood, white where pixels are made.")
+        Path | None, Option(help="Also write the mask, white where pixels are made.")
     ] = None,
     strength: Annotated[
-        float,
-        Option(
-            help="How much of what was under the mask is forgotten, above 0 to 1 (all).",
-            callback=checks.share,
-            metavar="SHARE",
-        ),
+        float, share_option("How much of the picture under the mask is forgotten, above 0 to 1 (all).")
     ] = 1.0,
-    jump: Annotated[int, Option(min=1, max=1000, help="Steps of one way back, with --repeats.")] = 10,
+    jump: Annotated[int, Option(min=1, max=1000, help="Steps that --repeats goes back at a time.")] = 10,
     repeats: Annotated[
         int,
-        Option(min=1, max=100, help="Passes over every stretch: better seams, so many times the work."),
+        Option(
+            min=1,
+            max=100,
+            help="Passes over every stretch of --jump steps: better seams, as many times the work.",
+        ),
     ] = 1,
 ) -> None:
-    """Make a part of a picture anew; the rest stays as it is, to the pixel."""
+    """Make a part of a picture again; every other pixel stays as it is."""
     if show_mask is not None:
         from sfumato.pictures import check_destination
 
         if check_destination(show_mask).resolve() in (mask.resolve(), picture.resolve()):
-            raise UsageError(f"{show_mask} is an input: choose another --show-mask")
+            raise UsageError(f"--show-mask {show_mask} is an input: choose another --show-mask")
 
-    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
-        from sfumato.pictures import save_picture
+    files: dict[str, InputFile] = {}
+
+    def build(model: Model) -> Edit:
+        from sfumato.core.filters import Mask
+        from sfumato.pictures import picture_size, read_mask, save_picture
+        from sfumato.recipe import InputFile
         from sfumato.techniques import inpaint
 
-        known = inputs.picture(picture)
+        fitting(picture, model)
         convention = cast(Literal["white", "alpha"], mask_convention)
-        region = inputs.mask(mask, convention, of=picture)
-        note(f"the mask makes {float(region.tensor.mean()):.0%} of the picture anew")
+        size, fitted = picture_size(picture), model.shape[1:]
+        region = Mask(read_mask(mask, convention=convention, size=size, resize=fitted))
+        files[region.sha256] = InputFile(file=str(mask), kind="mask", convention=convention)
+        note(f"the mask covers {float(region.tensor.mean()):.0%} of the picture")
         if show_mask is not None:
             save_picture(region.tensor[0] * 2 - 1, show_mask)
-        return inpaint(known, region, prompt, strength=strength, jump=jump, repeats=repeats)
+        return inpaint(picture, region, prompt, strength=strength, jump=jump, repeats=repeats)
 
-    make("inpaint", sampling, output, machine, build)
+    make("inpaint", options, build, files=files)
 
 
 def upscale(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
-    picture: Annotated[Path, Argument(help="Picture of the size that the model makes larger.")],
+    options: PictureOptions,
+    picture: Annotated[Path, Argument(help="Picture of the size that the model takes.")],
     prompt: Annotated[str, Argument(help="What it shows.")],
     noise: Annotated[
         float | None,
-        Option(
-            help="How far the picture is noised first, above 0 to 1: more lets the model change more. The "
-            "model's own by default.",
-            callback=checks.share,
-            metavar="SHARE",
+        share_option(
+            "How far the picture is noised first, above 0 to 1; with more noise the model changes more. "
+            "By default the model's.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Make a picture larger, by a stage of a cascade or another model that does that."""
+    """Make a picture larger, by a stage of a cascade or another upscaling model."""
+    from sfumato.techniques import upscale
 
-    def build(model: Model, inputs: Inputs) -> Edit:
-        from sfumato.models.pretrained.upscaling import upscaler
-        from sfumato.techniques import upscale
+    def build(model: Model) -> Edit:
+        model.upscaling()  # refuses one that is no upscaler before the picture is read
+        return upscale(picture, prompt)
 
-        upscaler(model)  # refuses one that is no upscaler before the picture is read
-        return upscale(inputs.small(picture), prompt)
-
-    make("upscale", sampling, output, machine, build, low_t=noise)
+    make("upscale", options, build, low_t=noise)

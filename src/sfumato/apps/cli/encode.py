@@ -1,6 +1,4 @@
-"""Encoding prompts where the text encoder is, for machines where it is not."""
-
-from __future__ import annotations
+"""Encoding prompts on one machine for another that has no text encoder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,9 +6,8 @@ from typing import Annotated
 import typer
 from typer import Argument, Option
 
-from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.options import Device, Fetching, Loading
+from sfumato.apps.cli.options import Device, Fetching, Loading, model_option
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
@@ -24,36 +21,32 @@ def encode(
     fetching: Fetching,
     prompts: Annotated[Path, Argument(help="Text file with one prompt a line.")],
     model: Annotated[
-        str,
-        Option(
-            "--model",
-            "-m",
-            help="Name, folder or hub id of the model whose text encoder is asked.",
-            autocompletion=names.complete_models,
-        ),
+        str, model_option("Name, folder or hub id of the model whose text encoder encodes.")
     ] = "deepfloyd",
     out: Annotated[Path, Option("--out", "-o", help="File to write, .safetensors.")] = Path(
         "prompts.safetensors"
     ),
 ) -> None:
-    """Encode prompts once, for --embeddings on a machine that makes pictures and has no text encoder.
+    """Encode prompts for --embeddings, on a machine that has no text encoder.
 
-    The empty prompt, which guidance pushes away from, is encoded with them.
+    The empty prompt, which guidance needs, is encoded with them.
     """
     from sfumato.pictures import check_destination
 
     check_destination(out, (".safetensors",))
     texts = read_prompts(prompts)
     loaded = load_on(model, Loading(device=device.device, offline=fetching.offline))
-    typer.echo(loaded.write_embeddings(out, texts))
+    from sfumato.models.pretrained.prompts import encoded_prompts
+
+    typer.echo(encoded_prompts(loaded).write(out, texts))
     note(f"{len(texts)} prompts, encoded in float32")
 
 
 def read_prompts(path: Path) -> list[str]:
-    """The prompts of a text file, one a line; empty lines are left out.
+    """The prompts of a text file, one a line, without empty lines.
 
     Raises:
-        UsageError: it is no such file, holds none, or far too many.
+        UsageError: the file is missing or is no text, or it holds no prompt or too many.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

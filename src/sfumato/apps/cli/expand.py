@@ -1,13 +1,11 @@
 """Options that several commands share, written once.
 
-A command takes a frozen dataclass; `with_options` makes of each of its fields an option of its own, so that
-Typer sees a flat function and the command an object.
+A command takes a frozen dataclass. `with_options` makes an option of each field: Typer sees a function with
+many options, and the command gets one object.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields, is_dataclass
+from dataclasses import is_dataclass
 from inspect import Parameter, Signature, signature
 from typing import Any, get_type_hints
 
@@ -16,20 +14,20 @@ Command = Callable[..., None]
 
 def with_options(function: Command) -> Command:
     """The function with every dataclass parameter replaced by its fields, as keyword parameters."""
-    hints = get_type_hints(function, include_extras=True)
-    groups: dict[str, type[Any]] = {}
+    groups: dict[str, list[Parameter]] = {}
     parameters: list[Parameter] = []
-    for name, parameter in signature(function).parameters.items():
-        kind = hints[name]
+    hints = get_type_hints(function, include_extras=True)
+    for parameter in _parameters(function):
+        kind = hints[parameter.name]
         if isinstance(kind, type) and is_dataclass(kind):
-            groups[name] = kind
-            parameters += _options(kind)
+            groups[parameter.name] = _parameters(kind)
+            parameters += groups[parameter.name]
         else:
-            parameters.append(parameter.replace(annotation=kind, kind=Parameter.KEYWORD_ONLY))
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
     def command(**given: Any) -> None:
-        for name, kind in groups.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        for name, options in groups.items():
+            given[name] = hints[name](**{option.name: given.pop(option.name) for option in options})
         function(**given)
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
@@ -38,13 +36,7 @@ def with_options(function: Command) -> Command:
     return command
 
 
-def _options(kind: type[Any]) -> list[Parameter]:
-    hints = get_type_hints(kind, include_extras=True)
-    return [
-        Parameter(field.name, Parameter.KEYWORD_ONLY, default=_default(field), annotation=hints[field.name])
-        for field in fields(kind)
-    ]
-
-
-def _default(field: Field[Any]) -> Any:
-    return Parameter.empty if field.default is MISSING else field.default
+def _parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """The parameters of a function or of a dataclass, their annotations evaluated."""
+    hints = get_type_hints(function, include_extras=True)
+    return [p.replace(annotation=hints[p.name]) for p in signature(function).parameters.values()]

@@ -1,14 +1,12 @@
 """A model of our own as a folder for diffusers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer import Argument, Option
+from typer import Argument
 
-from sfumato.apps.cli import names
+from sfumato.apps.cli.options import model_option
 
 EXAMPLES = {"export": "sfumato export digits-for-diffusers --model digits"}
 
@@ -16,15 +14,7 @@ EXAMPLES = {"export": "sfumato export digits-for-diffusers --model digits"}
 def export(
     *,
     out: Annotated[Path, Argument(help="Folder to write; a model folder that is there is replaced.")],
-    model: Annotated[
-        str,
-        Option(
-            "--model",
-            "-m",
-            help="Name or folder of a model that was trained here.",
-            autocompletion=names.complete_models,
-        ),
-    ] = "digits",
+    model: Annotated[str, model_option("Name or folder of a model that was trained here.")] = "digits",
 ) -> None:
     """Write a model as a folder by diffusers' conventions: configurations in JSON, weights as safetensors.
 

@@ -1,4 +1,4 @@
-"""Pictures from nothing but words: one, or several meanings at a time."""
+"""Commands that make pictures from prompts: of one prompt, or of several at a time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
-from sfumato.apps.cli.options import Machine, Output, Picking, Sampling
-from sfumato.apps.cli.work import make
+from sfumato.apps.cli.make_pictures import make
+from sfumato.apps.cli.options import Picking, PictureOptions
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.apps.cli.inputs import Inputs
     from sfumato.core.expression import Expression
     from sfumato.models.model import Model
     from sfumato.techniques import Edit
@@ -29,40 +28,37 @@ EXAMPLES = {
 
 def generate(
     *,
-    sampling: Sampling,
+    options: PictureOptions,
     picking: Picking,
-    output: Output,
-    machine: Machine,
     prompt: Annotated[
-        str | None, Argument(help="What to draw; without it anything the model knows.", show_default=False)
+        str | None,
+        Argument(help="What to draw; without it anything that the model knows.", show_default=False),
     ] = None,
-    negative: Annotated[str | None, Option(help="What to stay away from; needs guidance above 1.")] = None,
+    negative: Annotated[str | None, Option(help="What to avoid; needs guidance above 1.")] = None,
 ) -> None:
     """Draw pictures of a prompt; a digits model takes a digit."""
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.core.expression import prompt as asked
+    def build(model: Model) -> Expression:
+        from sfumato.core.expression import prompt as prompt_of
         from sfumato.core.expression import unconditional
 
-        what = asked(prompt) if prompt is not None else unconditional()
+        what = prompt_of(prompt) if prompt is not None else unconditional()
         if negative is None:
             return what
-        scale = model.defaults.guidance if sampling.guidance is None else sampling.guidance
+        scale = model.defaults.guidance if options.guidance is None else options.guidance
         if scale == 1:
             raise UsageError("--negative needs guidance: add --guidance 3")
         return what.guided(scale, negative=negative)
 
-    chosen = sampling if negative is None else replace(sampling, guidance=None)
-    make("generate", chosen, output, machine, build, picking=picking)
+    chosen = options if negative is None else replace(options, guidance=None)
+    make("generate", chosen, build, picking=picking)
 
 
 def anagram(
     *,
-    sampling: Sampling,
+    options: PictureOptions,
     picking: Picking,
-    output: Output,
-    machine: Machine,
-    prompts: Annotated[list[str], Argument(help="What is seen: upright first, then through each view.")],
+    prompts: Annotated[list[str], Argument(help="The prompts: upright first, then through each view.")],
     view: Annotated[
         list[str] | None,
         Option(
@@ -74,21 +70,15 @@ def anagram(
     ] = None,
 ) -> None:
     """Draw a picture that reads differently when it is turned, flipped or rearranged."""
+    from sfumato.techniques import anagram
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.techniques import anagram
-
-        return anagram(*prompts, view=view or "flip")
-
-    make("anagram", sampling, output, machine, build, picking=picking)
+    make("anagram", options, lambda _: anagram(*prompts, view=view or "flip"), picking=picking)
 
 
 def hybrid(
     *,
-    sampling: Sampling,
+    options: PictureOptions,
     picking: Picking,
-    output: Output,
-    machine: Machine,
     far: Annotated[str, Option(help="What is seen from afar.")],
     near: Annotated[str, Option(help="What is seen from near.")],
     middle: Annotated[str | None, Option(help="What is seen in between.")] = None,
@@ -101,42 +91,35 @@ def hybrid(
     ] = None,
 ) -> None:
     """Draw a picture with one subject from afar and another from near."""
+    from sfumato.techniques import hybrid
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.techniques import hybrid
-
-        return hybrid(far=far, near=near, middle=middle, sigma=sigma or None)
-
-    make("hybrid", sampling, output, machine, build, picking=picking)
+    make(
+        "hybrid",
+        options,
+        lambda _: hybrid(far=far, near=near, middle=middle, sigma=sigma or None),
+        picking=picking,
+    )
 
 
 def compose(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
+    options: PictureOptions,
     prompts: Annotated[list[str], Argument(help="What the picture shows, all at once.")],
     weight: Annotated[
         list[float] | None,
-        Option(help="Weight of each prompt, in their order; by default they share 1 equally."),
+        Option(help="Weight of each prompt, in order; by default equal weights that sum to 1."),
     ] = None,
     without: Annotated[list[str] | None, Option(help="What the picture must not show; repeatable.")] = None,
 ) -> None:
-    """Draw a picture of several prompts at once, and of none of others."""
+    """Draw a picture of several prompts at once, without those of --without."""
+    from sfumato.techniques import compose
 
-    def build(model: Model, inputs: Inputs) -> Expression:  # noqa: ARG001
-        from sfumato.techniques import compose
-
-        return compose(*prompts, weights=weight or None, without=without or ())
-
-    make("compose", sampling, output, machine, build)
+    make("compose", options, lambda _: compose(*prompts, weights=weight or None, without=without or ()))
 
 
 def panorama(
     *,
-    sampling: Sampling,
-    output: Output,
-    machine: Machine,
+    options: PictureOptions,
     prompt: Annotated[str, Argument(help="What to draw, in every window of the canvas.")],
     width: Annotated[
         int | None, Option(min=1, max=names.MAX_SIDE, help="Width in pixels; by default 4 times the model's.")
@@ -145,16 +128,15 @@ def panorama(
         int | None, Option(min=1, max=names.MAX_SIDE, help="Height in pixels; by default the model's.")
     ] = None,
     overlap: Annotated[
-        float, Option(min=0, max=0.95, help="How much of a window the next one covers.")
+        float, Option(min=0, max=0.95, help="Share of a window that the next one covers.")
     ] = 0.5,
 ) -> None:
     """Draw a canvas larger than the model's own pictures, window by window."""
+    from sfumato.techniques import panorama
 
-    def build(model: Model, inputs: Inputs) -> Edit:  # noqa: ARG001
-        from sfumato.techniques import panorama
-
+    def build(model: Model) -> Edit:
         _, native_height, native_width = model.shape
         size = (height or native_height, width or 4 * native_width)
         return panorama(prompt, size=size, overlap=overlap)
 
-    make("panorama", sampling, output, machine, build)
+    make("panorama", options, build)

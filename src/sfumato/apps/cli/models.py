@@ -1,4 +1,4 @@
-"""What models there are."""
+"""The models that have names."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument
 
+from sfumato.apps.cli.tables import print_table
 from sfumato.errors import ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -20,30 +21,26 @@ def models(
         list[Path] | None, Argument(help="Folders of models of your own.", show_default=False)
     ] = None,
 ) -> None:
-    """List the models that have names, what they answer and where they lie; or those in folders.
+    """List the models that have names, what they draw and where they are; or those in folders.
 
-    Those of the hub are fetched when they are first used.
+    Models of the hub are fetched at their first use.
     """
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    from sfumato.models.files.registry import HUB
     from sfumato.models.files.store import read_description
-    from sfumato.models.pretrained import HUB
 
-    table = Table("name", "size", "answers", "about", "where")
+    rows = []
     for name, about, folder in _listed(folders):
         try:
             found = read_description(folder)
-            size, answers = _size(found), _answers(found)
+            size, draws = _size(found), _draws(found)
         except ModelUnavailableError:
             if folders:
                 raise
-            size, answers = "missing", "-"
-        table.add_row(*map(Text, (name, size, answers, about)), Text(str(folder), overflow="fold"))
-    for name, hub in () if folders else HUB.items():
-        table.add_row(*map(Text, (name, "hub", "text", hub.summary, hub.repository)))
-    Console().print(table)
+            size, draws = "missing", "-"
+        rows.append((name, size, draws, about, str(folder)))
+    if not folders:
+        rows += [(name, "hub", "text", hub.summary, hub.repository) for name, hub in HUB.items()]
+    print_table(("name", "size", "draws", "about", "where"), *rows)
 
 
 def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:
@@ -53,7 +50,7 @@ def _listed(folders: list[Path] | None) -> Iterator[tuple[str, str, Path]]:
     if folders:
         yield from ((str(folder), "", folder) for folder in folders)
     else:
-        yield from ((name, entry.summary, weights_folder(entry)) for name, entry in MODELS.items())
+        yield from ((name, summary, weights_folder(name)) for name, summary in MODELS.items())
 
 
 def _size(description: dict[str, Any]) -> str:
@@ -62,7 +59,7 @@ def _size(description: dict[str, Any]) -> str:
     return f"{count / 1e6:.1f} MB" if isinstance(count, int) else "unknown"
 
 
-def _answers(description: dict[str, Any]) -> str:
+def _draws(description: dict[str, Any]) -> str:
     names = description.get("class_names") or ()
     channels, height, width = description.get("shape") or ("?",) * 3
     colour = "grey" if channels == 1 else "RGB" if channels == 3 else ""

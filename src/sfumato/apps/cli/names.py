@@ -1,41 +1,17 @@
-"""Names and limits that help and completion show without importing torch.
+"""Names and limits for help and completion, which must not import torch.
 
-A test holds each of them against the table that it repeats.
+A test compares each of them with the table that it repeats.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 VIEWS = (
-    "identity",
-    "flip",
-    "mirror",
-    "rotate_cw",
-    "rotate_ccw",
-    "rotate_180",
-    "negate",
-    "skew",
-    "patch_permute",
-    "pixel_permute",
-    "jigsaw",
-    "inner_circle",
-    "square_hinge",
+    *("identity", "flip", "mirror", "rotate_cw", "rotate_ccw", "rotate_180", "negate", "skew"),
+    *("patch_permute", "pixel_permute", "jigsaw", "inner_circle", "square_hinge"),
 )
 SOLVERS = ("ddpm", "ddim", "euler", "heun", "dpm++2m", "dpm++3m", "unipc")
 SPACINGS = ("trailing", "leading", "uniform", "karras", "logsnr")
 PRESETS = ("digits-denoise", "digits-time", "digits-class", "digits", "emoji")
-HUB = (
-    "deepfloyd",
-    "deepfloyd-l",
-    "deepfloyd-m",
-    "deepfloyd-2",
-    "deepfloyd-2-m",
-    "x4-upscaler",
-    "sd-1.5",
-    "sd-xl",
-    "sd-2.1",
-)
 PICKS = ("best",)
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -48,11 +24,9 @@ MAX_COUNT = 100_000
 MAX_ENLARGE = 64
 MAX_SIDE = 16_384
 
-Complete = Callable[[str], list[str]]
 
-
-def completing(names: Sequence[str]) -> Complete:
-    """A completion of these names, for a shell."""
+def completing(names: Sequence[str]) -> Callable[[str], list[str]]:
+    """The completion of these names in a shell."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names if name.startswith(incomplete)]
@@ -61,7 +35,7 @@ def completing(names: Sequence[str]) -> Complete:
 
 
 def complete_models(incomplete: str) -> list[str]:
-    """The models that have names, for a shell."""
-    from sfumato.models.files.registry import MODELS
+    """The completion of model names in a shell."""
+    from sfumato.models.files.registry import HUB, MODELS
 
     return completing([*MODELS, *HUB])(incomplete)

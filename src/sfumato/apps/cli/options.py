@@ -1,331 +1,277 @@
 """The options that commands share."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
 from sfumato.apps.cli import checks, names
 
-_SAMPLING, _LARGER, _OUTPUT, _MACHINE = "Sampling", "Larger pictures", "Output", "Machine"
+_sampling, _larger, _output, _machine = (
+    partial(Option, rich_help_panel=panel) for panel in ("Sampling", "Larger pictures", "Output", "Machine")
+)
+MODEL_HELP = "Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub."
+ENLARGE_HELP = "Make every pixel this many pixels wide and high."
+
+
+def model_option(help: str = MODEL_HELP, **settings: Any) -> Any:
+    """The option --model."""
+    return Option("--model", "-m", help=help, autocompletion=names.complete_models, **settings)
+
+
+def share_option(help: str, **settings: Any) -> Any:
+    """An option whose value is above 0 and at most 1."""
+    return Option(help=help, callback=checks.share, metavar="SHARE", **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """A model and how it is sampled; what is None is the model's own default."""
+class SamplerOptions:
+    """A model and how it is sampled; None is the model's default."""
 
-    model: Annotated[
-        str,
-        Option(
-            "--model",
-            "-m",
-            help="Name of a model (see `sfumato models`), a folder of one, or owner/name on the hub.",
-            autocompletion=names.complete_models,
-            rich_help_panel=_SAMPLING,
-        ),
-    ] = "emoji"
+    model: Annotated[str, model_option(rich_help_panel="Sampling")] = "emoji"
     steps: Annotated[
         int | None,
-        Option(
-            min=1,
-            max=names.MAX_STEPS,
-            help="Denoising steps; the model's own by default.",
-            rich_help_panel=_SAMPLING,
-        ),
+        _sampling(min=1, max=names.MAX_STEPS, help="Denoising steps; the model's default if it is left out."),
     ] = None
     solver: Annotated[
         str | None,
-        Option(
-            help=f"Solver: {', '.join(names.SOLVERS)}; the model's own by default.",
-            callback=checks.one_of(names.SOLVERS),
-            autocompletion=names.completing(names.SOLVERS),
-            rich_help_panel=_SAMPLING,
+        _sampling(
+            help=f"Solver: {', '.join(names.SOLVERS)}; the model's default if it is left out.",
+            **checks.choice(names.SOLVERS),
         ),
     ] = None
     solver_option: Annotated[
         list[str] | None,
-        Option(
+        _sampling(
             metavar="NAME=VALUE",
             help="Option of the solver: eta=0.5 for ddim, variance=fixed_large for ddpm, order=3 for unipc.",
-            rich_help_panel=_SAMPLING,
         ),
     ] = None
     spacing: Annotated[
         str | None,
-        Option(
-            help=f"Spacing of the steps: {', '.join(names.SPACINGS)}; the model's own by default.",
-            callback=checks.one_of(names.SPACINGS),
-            autocompletion=names.completing(names.SPACINGS),
-            rich_help_panel=_SAMPLING,
+        _sampling(
+            help=f"Spacing of the steps: {', '.join(names.SPACINGS)}; the model's default if it is left out.",
+            **checks.choice(names.SPACINGS),
         ),
     ] = None
     guidance: Annotated[
         float | None,
-        Option(
+        _sampling(
             "--guidance",
             "-g",
-            help="Scale of classifier-free guidance, 1 is off; the model's own by default.",
+            help="Scale of classifier-free guidance, 1 is off; the model's default if it is left out.",
             callback=checks.finite,
-            rich_help_panel=_SAMPLING,
         ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling(Way):
-    """What makes a picture."""
+class Sampling(SamplerOptions):
+    """Everything that makes a picture."""
 
     seed: Annotated[
         int | None,
-        Option(
+        _sampling(
             min=0,
             max=names.MAX_SEED,
-            help="Seed of the first picture; picture i has seed + i. Without one a seed is drawn and told.",
-            rich_help_panel=_SAMPLING,
+            help="Seed of the first picture; picture i has seed + i. By default a random one is shown.",
         ),
     ] = None
     count: Annotated[
-        int,
-        Option(
-            "--count", "-n", min=1, max=names.MAX_COUNT, help="How many pictures.", rich_help_panel=_SAMPLING
-        ),
+        int, _sampling("--count", "-n", min=1, max=names.MAX_COUNT, help="How many pictures.")
     ] = 1
     in_pixels: Annotated[
         bool,
-        Option(
+        _sampling(
             "--in-pixels",
             help="On a model of latents: views and filters act on its decoded estimates, at the cost of "
             "decoding and encoding at every step.",
-            rich_help_panel=_SAMPLING,
         ),
     ] = False
     upscale: Annotated[
         int | None,
-        Option(
+        _larger(
             metavar="SIZE",
             min=1,
             max=names.MAX_SIDE,
-            help="Make the pictures larger, to this height, by the stages of a cascade; the options above "
+            help="Make the pictures larger, up to this height, by the stages of a cascade; the options above "
             "are those of the first stage.",
-            rich_help_panel=_LARGER,
         ),
     ] = None
     stage: Annotated[
         list[str] | None,
-        Option(
+        _larger(
             metavar="MODEL",
-            help="Name, folder or hub id of a model that makes pictures larger, for each stage in order; "
+            help="Name, folder or hub id of a model that makes pictures larger, one for each stage in order; "
             "by default those published for the model.",
             autocompletion=names.complete_models,
-            rich_help_panel=_LARGER,
         ),
     ] = None
     stage_steps: Annotated[
         list[int] | None,
-        Option(
+        _larger(
             min=1,
             max=names.MAX_STEPS,
-            help="Denoising steps of each further stage, in their order; its model's own by default.",
-            rich_help_panel=_LARGER,
+            help="Denoising steps of each further stage, in order; its model's default if it is left out.",
         ),
     ] = None
     stage_guidance: Annotated[
         list[float] | None,
-        Option(
-            help="Guidance scale of each further stage, in their order; its model's own by default.",
-            callback=checks.all_finite,
-            rich_help_panel=_LARGER,
+        _larger(
+            help="Guidance scale of each further stage, in order; its model's default if it is left out.",
+            callback=checks.finite,
         ),
     ] = None
     stage_noise: Annotated[
         list[float] | None,
-        Option(
+        _larger(
             metavar="SHARE",
-            help="How far each further stage noises the picture before it, above 0 to 1; its model's own by "
-            "default.",
-            callback=checks.shares,
-            rich_help_panel=_LARGER,
+            help="How far each further stage noises its low-resolution picture, above 0 to 1; its model's "
+            "default if it is left out.",
+            callback=checks.share,
         ),
     ] = None
     recipe_out: Annotated[
-        Path | None,
-        Option(
-            help="Also write the recipe, as .yaml or .json, for `sfumato run`.",
-            rich_help_panel=_OUTPUT,
-        ),
+        Path | None, _output(help="Also write the recipe, as .yaml or .json, for `sfumato run`.")
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picking:
-    """Which of many pictures are kept."""
+    """Which pictures are kept."""
 
     pick: Annotated[
         str | None,
-        Option(
-            help="What is kept: best, the --count pictures whose weakest reading the package's classifier "
-            "sees best.",
-            callback=checks.one_of(names.PICKS),
-            autocompletion=names.completing(names.PICKS),
-            rich_help_panel=_SAMPLING,
+        _sampling(
+            help="Keep only some pictures. best: those --count pictures whose least probable prompt is most "
+            "probable to the package's classifier.",
+            **checks.choice(names.PICKS),
         ),
     ] = None
     among: Annotated[
         int | None,
-        Option(
-            "--from",
-            min=1,
-            max=names.MAX_COUNT,
-            help="How many pictures --pick chooses from; 16 by default.",
-            rich_help_panel=_SAMPLING,
+        _sampling(
+            "--from", min=1, max=names.MAX_COUNT, help="How many pictures --pick chooses from; by default 16."
         ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """Where the pictures go, and how."""
+    """Where and how pictures are written."""
 
     out: Annotated[
         Path | None,
-        Option(
+        _output(
             "--out",
             "-o",
             help="Picture to write: .png, .jpg, .jpeg or .webp; <command>.png by default. "
-            "Of several pictures each gets its seed into the name.",
-            rich_help_panel=_OUTPUT,
+            "The name of each of several pictures gets its seed.",
         ),
     ] = None
-    grid: Annotated[bool, Option("--grid", help="One sheet of all pictures.", rich_help_panel=_OUTPUT)] = (
-        False
-    )
+    grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures.")] = False
     columns: Annotated[
         int | None,
-        Option(
-            min=1,
-            max=names.MAX_COUNT,
-            help="Columns of the sheet; as many as rows by default.",
-            rich_help_panel=_OUTPUT,
-        ),
+        _output(min=1, max=names.MAX_COUNT, help="Columns of the sheet; by default as many as rows."),
     ] = None
-    enlarge: Annotated[
-        int,
-        Option(
-            min=1,
-            max=names.MAX_ENLARGE,
-            help="Make every pixel so many pixels wide and high.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = 1
+    enlarge: Annotated[int, _output(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 1
     animate: Annotated[
         Path | None,
-        Option(
-            help="Also write an animation of what the model sees in the noise at each step: .gif or .mp4.",
-            rich_help_panel=_OUTPUT,
-        ),
+        _output(help="Also write an animation of the model's estimate at each step: .gif or .mp4."),
     ] = None
     no_metadata: Annotated[
         bool,
-        Option(
+        _output(
             "--no-metadata",
-            help="Write no recipe into the pictures: `sfumato replay` cannot make them again.",
-            rich_help_panel=_OUTPUT,
+            help="Write no recipe into the pictures; `sfumato replay` cannot make them again.",
         ),
     ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """What computes."""
+    """Where a network computes."""
 
     device: Annotated[
         str,
-        Option(
-            help="Device: auto (a GPU where there is one), cpu, cuda or mps.",
-            callback=checks.one_of(names.DEVICES),
-            autocompletion=names.completing(names.DEVICES),
-            rich_help_panel=_MACHINE,
+        _machine(
+            help="Device: auto (a GPU where there is one), cpu, cuda or mps.", **checks.choice(names.DEVICES)
         ),
     ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arithmetic(Device):
-    """What computes, and in what."""
+class Precision(Device):
+    """The device and its arithmetic."""
 
     dtype: Annotated[
         str,
-        Option(
+        _machine(
             help="Arithmetic of the network: auto (that of the recipe, float32 for a new picture), float32, "
             "bfloat16 or float16 (not on a CPU).",
-            callback=checks.one_of(names.DTYPES),
-            autocompletion=names.completing(names.DTYPES),
-            rich_help_panel=_MACHINE,
+            **checks.choice(names.DTYPES),
         ),
     ] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fetching:
-    """Where weights may come from."""
+    """Where weights come from."""
 
     offline: Annotated[
-        bool,
-        Option(
-            "--offline",
-            help="Take weights of the hub from the local cache alone.",
-            rich_help_panel=_MACHINE,
-        ),
+        bool, _machine("--offline", help="Take weights of the hub only from the local cache.")
     ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loading(Arithmetic, Fetching):
-    """What computes and how, and where weights and encoded prompts come from."""
+class Loading(Precision, Fetching):
+    """How a model is loaded: device, arithmetic, compilation, offloading, weights, encoded prompts."""
 
     compile: Annotated[
         str,
-        Option(
-            help="Compile the network: on, off or auto (off on a CPU, on for long runs on a GPU). It takes "
-            "a minute or more.",
-            callback=checks.one_of(names.COMPILES),
-            autocompletion=names.completing(names.COMPILES),
-            rich_help_panel=_MACHINE,
+        _machine(
+            help="Compile the network: on, off or auto (off on a CPU, on for long runs on a GPU). Compiling "
+            "takes a minute or more.",
+            **checks.choice(names.COMPILES),
         ),
     ] = "auto"
     offload: Annotated[
         str,
-        Option(
-            help="What of a pretrained model waits in the CPU's memory until a GPU needs it: no, network "
-            "(its networks in turn) or layers (for networks larger than the GPU's memory; slow).",
-            callback=checks.one_of(names.OFFLOADS),
-            autocompletion=names.completing(names.OFFLOADS),
-            rich_help_panel=_MACHINE,
+        _machine(
+            help="Which weights of a pretrained model wait in the CPU's memory until the GPU needs them: no, "
+            "network (its networks in turn) or layers (for networks larger than the GPU's memory; slow).",
+            **checks.choice(names.OFFLOADS),
         ),
     ] = "no"
     embeddings: Annotated[
         list[Path] | None,
-        Option(
+        _machine(
             metavar="FILE",
-            help="Encoded prompts that `sfumato encode` wrote, so that no large text encoder is needed; "
-            "repeatable.",
-            rich_help_panel=_MACHINE,
+            help="Encoded prompts that `sfumato encode` wrote; with them no text encoder is loaded. "
+            "Repeatable.",
         ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine(Loading):
-    """What computes, and how much at once."""
+    """How a model is loaded, and how much it computes at once."""
 
     max_rows: Annotated[
         int | None,
-        Option(
-            min=1,
-            help="Rows of one forward pass at most, and pictures in one run; fewer need less memory.",
-            rich_help_panel=_MACHINE,
+        _machine(
+            min=1, help="Most rows of one forward pass, and pictures of one run; fewer need less memory."
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Machine, Output):
+    """Where pictures are made and written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions(RunOptions, Sampling):
+    """What every command that draws or changes pictures takes."""

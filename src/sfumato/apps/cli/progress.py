@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,32 +12,26 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from sfumato.core.sampler import Step
-
 
 class Bar:
-    """One bar, which is told how much of how much is done; `note` stands at its end."""
+    """A bar that shows how much of how much is done."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
 
     def show(self, done: float, total: float, note: str = "") -> None:
-        """Move the bar."""
+        """Move the bar; `note` stands at its end."""
         self._progress.start()  # does nothing while the bar is there
         self._progress.update(self._task, completed=done, total=total, note=note)
 
     def hide(self) -> None:
-        """Take the bar away until it moves again, so that something else can be printed."""
+        """Hide the bar until it moves again, so that something else can be printed."""
         self._progress.stop()
-
-    def see(self, step: Step) -> None:
-        """Move the bar with the steps of a run: an `on_step`."""
-        self.show(step.index + 1, step.total)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Bar]:
-    """A bar while the block runs; it leaves nothing behind. There is one at a time."""
+    """A bar while the block runs; one at a time."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -62,19 +54,10 @@ def progress_bar(what: str) -> Iterator[Bar]:
 
 
 def on_terminal() -> bool:
-    """Whether a person watches."""
+    """Whether stderr is a terminal."""
     return sys.stderr.isatty()
 
 
 def note(text: str) -> None:
-    """One line for the person, on stderr; stdout holds the names of what was written."""
+    """Print one line on stderr; stdout holds the names of the files that were written."""
     typer.echo(text, err=True)
-
-
-@contextmanager
-def told(path: Path, what: str) -> Iterator[Bar]:
-    """A bar, and in the end where the picture lies and how long it took."""
-    start = time.monotonic()
-    with progress_bar(what) as bar:
-        yield bar
-    typer.echo(f"{path}  {time.monotonic() - start:5.1f} s  {what}")

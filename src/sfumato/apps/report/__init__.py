@@ -1,12 +1,13 @@
-"""The report: the whole tour as one static page, made by real models, resumable section by section.
+"""The report: every technique on one static page, made by real models, resumable section by section.
 
-tour.py       what is shown: prompts, pictures, masks, seeds (a YAML file)
-said.py       values that know the Python text that makes them
-shots.py      a question, the command that asks it, the files that it makes
-chapters/     the sections, each a function that makes its blocks
-page.py       what stands on the page, as data
-build.py      section after section: resume, fail, go on
-render.py     the data as HTML; templates/ holds the page, its style and its script
-diagram.py    a network as SVG        curve.py   a loss curve as SVG
-drawings.py   the pictures and masks that ship, and how they were drawn
+tour.py           what is shown: prompts, pictures, masks, seeds (a YAML file)
+snippets.py       values together with the Python text that makes them
+picture_sets.py   an expression, the command that says it, the files that it makes
+workspace.py      what a section works with: model, tour, folder
+chapters/         the sections of the report and of the demo, each a function that makes its blocks
+page.py           what stands on the page, as data
+build.py          section after section: resume, fail, go on
+render.py         the data as HTML; templates/ holds the page, its style and its script
+diagram.py        a network as SVG
+trainings.py      the models of Part B
 """

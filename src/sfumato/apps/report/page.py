@@ -3,8 +3,6 @@
 Files are named relative to the folder `pictures` beside the page. Text is plain; render.py escapes it.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,8 +14,8 @@ class _Block(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Source(_Block):
-    """How the pictures of a block were made: commands and Python, both to be run in the folder `pictures`.
+class Code(_Block):
+    """How the pictures of a block are made: commands and Python, both to be run in the folder `pictures`.
 
     Either may be empty, where there is no such way.
     """
@@ -26,7 +24,7 @@ class Source(_Block):
     python: str = ""
 
 
-class Shown(_Block):
+class Picture(_Block):
     """A picture: its file, its size in pixels, what stands under it and what it shows in words."""
 
     file: str
@@ -36,81 +34,70 @@ class Shown(_Block):
     caption: str = ""
 
 
-class Row(_Block):
-    """Pictures beside one another. wide: they are sheets, which keep their own size; columns: in a table."""
+class _Titled(_Block):
+    """What every block of pictures or figures has."""
 
-    kind: Literal["row"] = "row"
     title: str
     note: str = ""
-    pictures: tuple[Shown, ...]
+    code: Code = Code()
+
+
+class Row(_Titled):
+    """Pictures side by side. wide: sheets, which keep their own size. columns: of a table."""
+
+    kind: Literal["row"] = "row"
+    pictures: tuple[Picture, ...]
     wide: bool = False
     columns: int | None = None
-    source: Source = Source()
 
 
 class Turn(_Block):
-    """A picture that reads otherwise through a view, shown both ways and turning from one to the other."""
+    """A picture and how it is seen through a view."""
 
-    kind: Literal["turn"] = "turn"
-    title: str
-    note: str = ""
     view: str
-    upright: Shown
-    seen: Shown
-    source: Source = Source()
+    upright: Picture
+    seen: Picture
 
 
-class Turns(_Block):
-    """Several of them side by side."""
+class Turns(_Titled):
+    """Pictures that read otherwise through a view, shown both ways and turning from one to the other."""
 
     kind: Literal["turns"] = "turns"
-    title: str
-    note: str = ""
     turns: tuple[Turn, ...]
-    source: Source = Source()
 
 
-class Distance(_Block):
-    """Pictures that read otherwise from afar: large, small, blurred, and with a slider of the distance.
+class Distance(_Titled):
+    """A picture that reads otherwise from afar: large, small, blurred, and with a slider of the distance.
 
-    blur: standard deviation of the blurred one in pixels of the picture.
+    blur: standard deviation of the blur in pixels of the picture.
     """
 
     kind: Literal["distance"] = "distance"
-    title: str
-    note: str = ""
     far: str
     near: str
-    picture: Shown
+    picture: Picture
     blur: float
-    source: Source = Source()
 
 
-class Table(_Block):
-    """Figures. best: of each row, the column whose number is marked as the best, or None."""
+class Table(_Titled):
+    """Figures. best: for each row the column that is marked as the best, or None."""
 
     kind: Literal["table"] = "table"
-    title: str
-    note: str = ""
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: tuple[int | None, ...] = ()
-    source: Source = Source()
 
 
-class Drawing(_Block):
-    """An SVG of ours, put into the page as it is. least: its width in pixels before it scrolls."""
+class Drawing(_Titled):
+    """An SVG of this package. least: its least width in pixels; on a smaller screen it scrolls."""
 
     kind: Literal["drawing"] = "drawing"
-    title: str
-    note: str = ""
     svg: str
     least: int = 0
-    source: Source = Source()
 
 
 class Gap(_Block):
-    """Something that belongs here and is not there, and what would bring it."""
+    """What is missing, and the command that makes it."""
 
     kind: Literal["gap"] = "gap"
     title: str
@@ -121,7 +108,7 @@ Block = Annotated[Row | Turns | Distance | Table | Drawing | Gap, Field(discrimi
 
 
 class Section(_Block):
-    """A section as it was made; `key` is the hash of all that it depends on."""
+    """A section as it was made; `key` is the hash of everything that it depends on."""
 
     id: str
     key: str

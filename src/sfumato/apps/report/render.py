@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,18 +12,11 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sfumato.apps.report.page import Section, Turn, Turns
+from sfumato.apps.report.page import Section, Turns
 
 if TYPE_CHECKING:
-    from sfumato.apps.report.chapters import Chapter
+    from sfumato.apps.report.chapters import Contents
 
-PARTS = {
-    "A": (
-        "The tour",
-        "What one text-to-image model can be asked, from a single word to several meanings at once.",
-    ),
-    "B": ("From scratch", "How such a model comes to be: small networks trained on handwritten digits."),
-}
 ABOUT = 128  # pixels of the screen that a picture is about as wide as, in whole pixels of its own
 
 
@@ -39,33 +32,28 @@ class About:
     device: str
 
 
-def render(chapters: Sequence[Chapter], sections: Mapping[str, Section], about: About) -> str:
-    """The page with what there is; what is not there yet is named."""
-    template = _environment().get_template("page.html")
-    return template.render(
-        parts=[
-            (letter, *words, [c for c in chapters if c.part == letter]) for letter, words in PARTS.items()
-        ],
-        chapters=chapters,
-        sections=sections,
-        about=about,
-        hero=_hero(sections),
-        seconds=sum(section.seconds for section in sections.values()),
-        date=time.strftime("%Y-%m-%d"),
-        counts=_counts(chapters, sections),
-    )
-
-
-def _counts(chapters: Sequence[Chapter], sections: Mapping[str, Section]) -> dict[str, int]:
-    """How many sections are in each state."""
+def render(contents: Contents, sections: Mapping[str, Section], about: About) -> str:
+    """The page with the sections that are made; it names those that are not."""
+    chapters = contents.chapters
     states = [sections[c.id].status if c.id in sections else "waiting" for c in chapters]
-    return {state: states.count(state) for state in ("done", "incomplete", "failed", "waiting")}
-
-
-def _hero(sections: Mapping[str, Section]) -> Turn | None:
-    """The first anagram, to stand at the top."""
-    blocks = sections["8"].blocks if "8" in sections else ()
-    return next((block.turns[0] for block in blocks if isinstance(block, Turns)), None)
+    blocks = (block for c in chapters if c.id in sections for block in sections[c.id].blocks)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            parts=[
+                (letter, part["title"], part["text"], [c for c in chapters if c.part == letter])
+                for letter, part in contents.parts.items()
+            ],
+            chapters=chapters,
+            sections=sections,
+            about=about,
+            hero=next((block.turns[0] for block in blocks if isinstance(block, Turns)), None),
+            seconds=sum(section.seconds for section in sections.values()),
+            date=time.strftime("%Y-%m-%d"),
+            counts={state: states.count(state) for state in ("done", "incomplete", "failed", "waiting")},
+        )
+    )
 
 
 def scale(width: int, about: int = ABOUT) -> int:
@@ -82,7 +70,7 @@ def code_words(text: str) -> Markup:
 
 
 def duration(seconds: float) -> str:
-    """In words that one reads at a glance."""
+    """A time in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 5400:
@@ -90,23 +78,19 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def highlighted(text: str) -> Markup:
-    """Python or a command with comments and strings marked: enough to read it by."""
-    return Markup("").join(_tokens(text))
-
-
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*)|(?P<string>f?"(?:[^"\\\n]|\\.)*"|'[^'\n]*')|(?P<word>\b(?:import|from|for|in|if|print)\b)"""
 )
 
 
-def _tokens(text: str) -> Iterator[Markup]:
-    at = 0
+def highlighted(text: str) -> Markup:
+    """Python or a command with comments and strings marked: enough to read it by."""
+    marked, at = Markup(""), 0
     for match in _TOKEN.finditer(text):
-        yield escape(text[at : match.start()])
-        yield Markup('<span class="{}">{}</span>').format(match.lastgroup, match.group())
+        marked += escape(text[at : match.start()])
+        marked += Markup('<span class="{}">{}</span>').format(match.lastgroup, match.group())
         at = match.end()
-    yield escape(text[at:])
+    return marked + escape(text[at:])
 
 
 @cache
@@ -122,7 +106,7 @@ def _environment() -> Environment:
         "code": code_words,
         "duration": duration,
         "lit": highlighted,
-        "safe_svg": Markup,  # of ours, see diagram.py and curve.py
+        "safe_svg": Markup,  # of ours, see diagram.py and training/loss_curve.py
     }
     environment.globals |= {"scale": scale}
     return environment

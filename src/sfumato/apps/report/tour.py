@@ -1,6 +1,6 @@
 """A tour: the prompts, pictures, masks and seeds of a report, as one YAML file.
 
-The tours that ship, `tours/emoji.yaml` and `tours/digits.yaml`, say of every field what it is for.
+`tours/emoji.yaml` says of every field what it is for. The tours of the demo are `tours/demo-*.yaml`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sfumato.core.filters import make_filter
 from sfumato.core.views import make_view
 from sfumato.errors import UsageError
 from sfumato.recipe import first_error
@@ -30,27 +29,43 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Given(_Part):
-    """A picture file beside the tour, and what a prompt says of it."""
+class TourPicture(_Part):
+    """A picture file beside the tour."""
 
     picture: Text
+
+
+class PromptedPicture(TourPicture):
+    """A picture, what it becomes or shows, and a note on where it is from."""
+
     prompt: Text
     about: str = ""
 
 
-class Spot(Given):
-    """A picture, the mask of what is made anew, and the prompt of the whole."""
+class CleanPicture(TourPicture):
+    """A picture that is noised and denoised; without a prompt by the unconditional estimate."""
+
+    prompt: Text | None = None
+
+
+class MaskedPicture(PromptedPicture):
+    """A picture, the mask of the pixels to make, and the prompt of the whole."""
 
     mask: Text
 
 
-class Anagram(_Part):
+class Seeded(_Part):
+    """Pictures that may have a seed of their own."""
+
+    seed: Seed | None = None
+
+
+class Anagram(Seeded):
     """Two readings: upright, and through a view."""
 
     upright: Text
     seen: Text
     view: Text = "flip"
-    seed: Seed | None = None
 
     @field_validator("view")
     @classmethod
@@ -59,97 +74,99 @@ class Anagram(_Part):
         return view
 
 
-class Hybrid(_Part):
+class Hybrid(Seeded):
     """Two subjects: from afar and from near. sigma: see `sfumato.hybrid`."""
 
     far: Text
     near: Text
     sigma: float = Field(default=2.0, gt=0, le=32)
-    seed: Seed | None = None
-
-    @field_validator("sigma")
-    @classmethod
-    def _sound(cls, sigma: float) -> float:
-        make_filter(f"low_pass:sigma={sigma}")
-        return sigma
 
 
-class ThreeWay(_Part):
+class ThreeBands(Seeded):
     """Three subjects: from afar, in between, from near."""
 
     far: Text
     middle: Text
     near: Text
-    seed: Seed | None = None
 
 
-class Without(_Part):
+class Negation(Seeded):
     """A subject, and what it must not have."""
 
     what: Text
     without: Text
-    seed: Seed | None = None
 
 
 class Nested(Anagram):
-    """An anagram whose upright reading is a hybrid: `far` (upright) and `near`; `seen` is the other one."""
+    """An anagram whose upright reading is a hybrid of `upright`, seen from afar, and `near`."""
 
     near: Text
 
 
-class Wide(_Part):
+class Wide(Seeded):
     """A prompt on a canvas `times` as wide as the model's pictures."""
 
     prompt: Text
     times: int = Field(default=3, ge=2, le=16)
-    seed: Seed | None = None
 
 
 class Tour(_Part):
-    """Everything that a report of Part A asks; Part B has nothing to be chosen."""
+    """What a report shows of a model. A field that a tour leaves out leaves its pictures out of the page."""
 
     seed: Seed = 777
     count: int = Field(default=3, ge=1, le=16)
-    prompts: tuple[Text, ...] = Field(min_length=1, max_length=8)
+    best_of: int | None = Field(default=None, ge=1, le=256)
+    prompts: tuple[Text, ...] = Field(default=(), max_length=10)
     steps: tuple[Steps, ...] = Field(default=(10, 50), min_length=1, max_length=4)
-    given: Given
+    given: CleanPicture | None = None
     levels: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(0.25, 0.5, 0.75), min_length=1, max_length=5
     )
-    guided: Text
+    guided: Text | None = None
     scales: tuple[float, ...] = Field(default=(1, 2, 4, 7, 10), min_length=2, max_length=8)
-    translate: tuple[Given, ...] = Field(min_length=1, max_length=6)
-    other: Given
+    translate: tuple[PromptedPicture, ...] = Field(default=(), max_length=6)
+    other: PromptedPicture | None = None
     starts: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(1, 3, 5, 7, 10, 20), min_length=1)
     of: Steps = 30
-    inpaint: tuple[Spot, ...] = Field(min_length=1, max_length=6)
+    inpaint: tuple[MaskedPicture, ...] = Field(default=(), max_length=6)
     jump: Steps = 5
-    repeats: int = Field(default=4, ge=2, le=20)
-    anagrams: tuple[Anagram, ...] = Field(min_length=1, max_length=12)
-    hybrids: tuple[Hybrid, ...] = Field(min_length=1, max_length=6)
-    three: ThreeWay
-    both: tuple[Text, Text]
-    without: Without
-    nested: Nested
-    wide: Wide
+    repeats: int = Field(default=4, ge=1, le=20)
+    anagrams: tuple[Anagram, ...] = Field(default=(), max_length=12)
+    hybrids: tuple[Hybrid, ...] = Field(default=(), max_length=6)
+    three: ThreeBands | None = None
+    both: tuple[Text, Text] | None = None
+    without: Negation | None = None
+    nested: Nested | None = None
+    wide: Wide | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Tour:
         if max(self.starts) >= self.of:
             raise ValueError(f"starts: {max(self.starts)} is not one of the steps 0 .. {self.of - 1}")
+        if self.best_of is not None and self.best_of < self.count:
+            raise ValueError(f"best_of: the best {self.count} of {self.best_of} cannot be kept")
         return self
+
+    def pictures(self) -> tuple[TourPicture, ...]:
+        """The pictures that it names."""
+        single = (picture for picture in (self.given, self.other) if picture is not None)
+        return (*single, *self.translate, *self.inpaint)
 
     def files(self) -> tuple[str, ...]:
         """The pictures and masks that it names, each once."""
-        pictures = [g.picture for g in (self.given, self.other, *self.translate, *self.inpaint)]
-        return tuple(dict.fromkeys([*pictures, *(spot.mask for spot in self.inpaint)]))
+        masks = (masked.mask for masked in self.inpaint)
+        return tuple(dict.fromkeys([*(given.picture for given in self.pictures()), *masks]))
+
+    def seed_of(self, what: Seeded) -> int:
+        """The seed of some pictures: their own, or the tour's."""
+        return self.seed if what.seed is None else what.seed
 
 
 def read_tour(path: Path) -> Tour:
     """The tour of a file; its pictures lie beside it.
 
     Raises:
-        UsageError: no such file, no tour, or a picture that is not there; the first wrong field is named.
+        UsageError: the file or one of its pictures is missing, or a field is wrong; the first one is named.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -169,7 +186,11 @@ def read_tour(path: Path) -> Tour:
     return tour
 
 
+def shipped_tour(name: str) -> Path:
+    """The file of a tour that ships."""
+    return Path(str(files("sfumato"))) / "apps" / "report" / "tours" / f"{name}.yaml"
+
+
 def default_tour(model: Model) -> Path:
     """The tour that ships for a model: one for those that know classes, one for those that know words."""
-    name = "digits" if model.class_names else "emoji"
-    return Path(str(files("sfumato"))) / "apps" / "report" / "tours" / f"{name}.yaml"
+    return shipped_tour("digits" if model.class_names else "emoji")

@@ -1,4 +1,4 @@
-"""Where Part B has its models and their trainings from: trained here, or as they ship."""
+"""The models of Part B and their trainings: trained here, or as they ship."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.apps.report.workspace import OnProgress
+from sfumato.errors import SfumatoError
 from sfumato.training.presets import PRESETS
 from sfumato.training.record import FILE, Record, read_record, record_of, sheet_name
 
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
     from sfumato.models.model import Model
 
-Sheets = tuple[int, ...]
-Show = Callable[[float, float], None]  # how much of how much is done
-# Trains a preset into a folder, or goes on with it, to the end, and draws the sheets of these epochs; moves a
-# bar; returns the model's folder.
-Train = Callable[[str, Path, Sheets, Show], Path]
+Epochs = tuple[int, ...]
+# Trains a preset into a folder to the end, or resumes it. It draws the sheets of the epochs, reports progress
+# and returns the model's folder.
+Train = Callable[[str, Path, Epochs, OnProgress], Path]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, and the record of its training with the folder of its sheets, where there is one."""
+    """The model of a preset; the record of its training with the folder of its sheets, if there is one."""
 
+    preset: str
     model: Model
     record: Record | None
     sheets: Path
@@ -48,16 +49,16 @@ class Trainings:
     dtype: torch.dtype
     train: Train | None = None
 
-    def find(self, name: str, epochs: Sheets, show: Show) -> Trained | None:
+    def find(self, name: str, epochs: Epochs, on_progress: OnProgress) -> Trained | None:
         """The model of a preset with its training; None where neither ships."""
         if self.runs is None or self.train is None:
             return self._shipped(name)
         run = self.runs / name
-        folder = self.train(name, run, epochs, show)
+        folder = self.train(name, run, epochs, on_progress)
         record = record_of(run, name, epochs)
-        whole = record.steps // PRESETS[name].epochs
-        record = record.model_copy(update={"per_epoch": whole or None})
-        return Trained(self._load(str(folder)), record, run / "samples")
+        per_epoch = record.steps // PRESETS[name].epochs or None
+        record = record.model_copy(update={"per_epoch": per_epoch})
+        return Trained(name, self._load(str(folder)), record, run / "samples")
 
     def state(self) -> list[str]:
         """What the sections of Part B depend on: the weights and records that ship."""
@@ -65,7 +66,7 @@ class Trainings:
 
         if self.runs is not None:
             return ["trained here"]
-        folders = [weights_folder(entry) for name, entry in MODELS.items() if name.startswith("digits")]
+        folders = [weights_folder(name) for name in MODELS if name.startswith("digits")]
         files = [folder / file for folder in folders for file in ("model.json", FILE)]
         return [hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "" for file in files]
 
@@ -74,8 +75,8 @@ class Trainings:
 
         if name not in MODELS:
             return None
-        folder = weights_folder(MODELS[name])
-        return Trained(self._load(name), read_record(folder), folder)
+        folder = weights_folder(name)
+        return Trained(name, self._load(name), read_record(folder), folder)
 
     def _load(self, name: str) -> Model:
         from sfumato.models.files.registry import load
@@ -89,13 +90,3 @@ def copy_sheet(sheet: Path, to: Path) -> None:
         shutil.copyfile(sheet, to)
     except OSError as error:
         raise SfumatoError(f"cannot copy {sheet}: {error.strerror or error}") from error
-
-
-def refuse_training_without_extra() -> None:
-    """UsageError where the packages that train are not installed."""
-    try:
-        import accelerate  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            "the whole report trains its Part B, which needs pip install 'sfumato[train]'; or add --quick"
-        ) from error

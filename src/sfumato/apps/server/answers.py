@@ -1,6 +1,6 @@
-"""From jobs to answers: waiting without blocking, streams, pictures as the request wants them.
+"""From jobs to answers: waiting without blocking, streams, pictures in the form that the request names.
 
-A job whose client goes away is cancelled, whether it waits, streams or hangs up while a picture is drawn.
+When a client goes away, its job is cancelled: while it waits, while it streams, while a picture is drawn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import anyio
 from anyio.to_thread import run_sync
 from fastapi import Request, Response
+from pydantic import BaseModel
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import JSONResponse
 from torch import Tensor
@@ -25,226 +26,179 @@ from sfumato.apps.server.intake import Order
 from sfumato.apps.server.metrics import Metrics
 from sfumato.apps.server.schemas import Delivery, Image, Images, JobInfo, Usage
 from sfumato.apps.server.settings import Settings
-from sfumato.apps.server.store import File, Store
+from sfumato.apps.server.store import File, KeptJob, Store
 from sfumato.errors import SfumatoError
-from sfumato.sampling import Pictures
-from sfumato.serving import Ended, Event, Job, Made, State, Stepped, Worker
+from sfumato.results import Pictures
+from sfumato.serving import Ended, Event, Made, State, Stepped, Worker
 
 log = logging.getLogger("sfumato.server")
-CLIENT_CLOSED = 499  # nobody reads it
+CLIENT_CLOSED = 499  # as nginx has it; the client has gone and reads nothing
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 PING_SECONDS = 15
 
 
-class Channel:
-    """The events of one job, from the worker's thread to the event loop."""
-
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Event] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-
-    def put(self, event: Event) -> None:
-        """To be called in any thread."""
-        self._loop.call_soon_threadsafe(self._queue.put_nowait, event)
-
-    async def get(self) -> Event:
-        """The next event."""
-        return await self._queue.get()
-
-
 class Service:
-    """What the routes need: the worker and what belongs to it."""
+    """What the routes need: the worker, the settings, the metrics, the store."""
 
     def __init__(self, worker: Worker, settings: Settings, metrics: Metrics) -> None:
         self.worker, self.settings, self.metrics = worker, settings, metrics
         self.store = Store(max_bytes=settings.kept_bytes, seconds=settings.kept_seconds)
 
-    async def images(self, request: Request, order: Order, asked: Delivery, *, kind: str) -> Response:
-        """The answer to a request for images; kind begins the names of its stream's events."""
-        async with _Following(self, request, order, asked) as following:
-            if not asked.stream:
-                await following.until(Ended)
-                data = await following.pictures()
-                body = Images(
-                    created=int(following.job.created),
-                    data=data,
-                    output_format=asked.output_format or "png",
-                    size=following.size,
-                )
-                return JSONResponse(body.model_dump(exclude_none=True))
-            await following.until((Stepped, Made, Ended))
-            return following.stream(kind)
+    async def images(self, request: Request, order: Order, *, kind: str) -> Response:
+        """The answer to a request for images. kind: the first word of the names of a stream's events."""
+        async with _WaitingRequest(self, request, order) as waiting:
+            if order.delivery.stream:
+                return await waiting.stream(kind)
+            await waiting.until(Ended)
+            images = Images(
+                created=int(waiting.kept.job.created),
+                data=await self._pictures(request, waiting.kept, order.delivery),
+                output_format=order.delivery.output_format or "png",
+                size=waiting.size,
+            )
+            return as_json(images)
 
-    async def recipe(self, request: Request, order: Order, asked: Delivery, *, background: bool) -> Response:
+    async def recipe(self, request: Request, order: Order, *, background: bool) -> Response:
         """The answer to a recipe: its job."""
-        async with _Following(self, request, order, asked, keep=True) as following:
+        async with _WaitingRequest(self, request, order, keep=True) as waiting:
             if background:
-                following.leave()
-                return JSONResponse(
-                    (await self.describe(request, following.job.id)).model_dump(exclude_none=True), 202
-                )
-            if asked.stream:
-                await following.until((Stepped, Made, Ended))
-                return following.stream("recipe")
-            await following.until(Ended)
-            info = await self.describe(request, following.job.id, asked)
-            return JSONResponse(info.model_dump(exclude_none=True))
+                waiting.left = True
+                return as_json(await self.describe(request, waiting.kept.job.id), 202)
+            if order.delivery.stream:
+                return await waiting.stream("recipe")
+            await waiting.until(Ended)
+            return as_json(await self.describe(request, waiting.kept.job.id, order.delivery))
 
-    def cancel(self, name: str) -> Job:
+    def cancel(self, name: str) -> None:
         """Cancel the job of this id."""
-        job, _ = self._kept(name)
-        self.worker.cancel(job)
-        return job
+        self.worker.cancel(self._kept(name).job)
 
-    async def describe(self, request: Request, name: str, asked: Delivery | None = None) -> JobInfo:
-        """Where a job stands, with its pictures when it is done."""
-        job, enlarge = self._kept(name)
-        done = job.state is State.DONE
+    async def describe(self, request: Request, name: str, delivery: Delivery | None = None) -> JobInfo:
+        """The state of a job, with its pictures when it is done."""
+        kept = self._kept(name)
+        job, done = kept.job, kept.job.state is State.DONE
         return JobInfo(
             id=job.id,
             created=int(job.created),
-            status=job.state.value,
+            status=job.state,
             progress=round(job.progress, 4),
             seconds_left=0.0 if job.state.ended else round(self.worker.seconds_left(job), 2),
             recipes=[recipe.plain() for recipe, _ in job.recipes],
-            data=await self.delivered(request, job, enlarge, asked or Delivery()) if done else None,
+            data=await self._pictures(request, kept, delivery or Delivery()) if done else None,
             error=refusal(job.error).body["error"] if job.error is not None else None,
         )
 
-    async def delivered(self, request: Request, job: Job, enlarge: int, asked: Delivery) -> list[Image]:
-        """The pictures of a job that is done, as the request wants them."""
-        return [await self.image(request, job, i, enlarge, asked) for i in range(len(job))]
+    async def _pictures(self, request: Request, kept: KeptJob, delivery: Delivery) -> list[Image]:
+        """The pictures of a job that is done, in the form that the request names."""
+        images = []
+        for i in range(len(kept.job)):
+            data = await encoded(kept, i, delivery)
+            if delivery.response_format == "url":
+                kind = delivery.output_format or "png"
+                name = self.store.put(File(data, f"image/{kind}"), EXTENSIONS[kind])
+                images.append(Image(url=str(request.url_for("file", name=name))))
+            else:
+                images.append(Image(b64_json=base64.b64encode(data).decode()))
+        return images
 
-    async def image(self, request: Request, job: Job, i: int, enlarge: int, asked: Delivery) -> Image:
-        """One picture that is made, with its recipe inside."""
-        x = job.pictures[i]
-        assert x is not None
-        recipe, _ = job.recipes[i]
-        data = await encoded(Pictures(x[None], recipe), enlarge, asked)
-        if asked.response_format != "url":
-            return Image(b64_json=base64.b64encode(data).decode())
-        format_ = asked.output_format or "png"
-        name = self.store.put(File(data, f"image/{format_}"), EXTENSIONS[format_])
-        return Image(url=str(request.url_for("file", name=name)))
-
-    def _kept(self, name: str) -> tuple[Job, int]:
+    def _kept(self, name: str) -> KeptJob:
         kept = self.store.job(name)
         if kept is None:
-            raise ApiError(404, "there is no such job, or no more", code="job_not_found")
+            raise ApiError(404, "no job of this id is here, or it is forgotten", code="job_not_found")
         return kept
 
 
-class _Following:
-    """A job and the request that waits for it: whichever leaves early takes the other along."""
+class _WaitingRequest:
+    """A job and the request that waits for it; either ends with the other, unless the request has left."""
 
-    def __init__(
-        self, service: Service, request: Request, order: Order, asked: Delivery, *, keep: bool = False
-    ) -> None:
-        self.service, self.request, self.order, self.asked, self.keep = service, request, order, asked, keep
-        self.left = False
-        self.channel = Channel()
-        self.waiting: list[Event] = []
-        self.job: Job
+    kept: KeptJob
 
-    async def __aenter__(self) -> _Following:
-        def listen(event: Event) -> None:
-            self.service.metrics.told(event)
-            if isinstance(event, Ended) and event.error is not None and unforeseen(event.error):
+    def __init__(self, service: Service, request: Request, order: Order, *, keep: bool = False) -> None:
+        """keep: the job can be found by its id when the request is over."""
+        self.service, self.request, self.order, self.keep = service, request, order, keep
+        self.left = False  # the job goes on without this request
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+
+    async def __aenter__(self) -> _WaitingRequest:
+        loop = asyncio.get_running_loop()
+
+        def listen(event: Event) -> None:  # on the worker's thread
+            self.service.metrics.count_event(event)
+            if isinstance(event, Ended) and not isinstance(event.error, SfumatoError | MemoryError | None):
                 log.error("a job failed", exc_info=event.error)
-            self.channel.put(event)
+            loop.call_soon_threadsafe(self.events.put_nowait, event)
 
-        request, service = self.request, self.service
+        request, delivery = self.request, self.order.delivery
         client = request.client.host if request.client is not None else ""
-        self.job = service.worker.submit(
+        job = self.service.worker.submit(
             self.order.parts,
-            client=f"{client}/{self.asked.who}",
-            previews=self.asked.partial_images or 0,
+            client=f"{client}/{delivery.user_name}",
+            previews=delivery.partial_images or 0,
             listener=listen,
             name=request.state.request_id,
         )
-        service.store.keep(self.job, self.order.enlarge)
+        self.kept = KeptJob(job, self.order.enlarge)
+        self.service.store.keep(self.kept)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if not self.left:
             self.close()
 
-    def leave(self) -> None:
-        """The job goes on by itself from here."""
-        self.left = True
-
     def close(self) -> None:
-        """Nobody listens any more."""
-        if not self.job.state.ended:
-            self.service.worker.cancel(self.job)
+        """Cancel the job, if it has not ended, and forget it."""
+        self.service.worker.cancel(self.kept.job)
         if not self.keep:
-            self.service.store.forget(self.job)
+            self.service.store.forget(self.kept.job)
 
     @property
     def size(self) -> str:
-        """Of the pictures that are given back, WIDTHxHEIGHT."""
-        height, width = self.job.recipes[0][0].made_size
+        """The size of the returned pictures, WIDTHxHEIGHT."""
+        height, width = self.kept.job.recipes[0][0].made_size
         return f"{width * self.order.enlarge}x{height * self.order.enlarge}"
 
-    async def until(self, kind: Any) -> None:
-        """Wait for an event of a kind; raises what the job failed of, or ClientGone."""
+    async def until(self, *kinds: type[Event]) -> Event:
+        """Wait for an event of a kind; ApiError if the job fails or the client goes away."""
         gone = asyncio.create_task(disconnected(self.request))
         try:
             while True:
-                event = asyncio.create_task(self.channel.get())
-                await asyncio.wait({gone, event}, return_when=asyncio.FIRST_COMPLETED)
-                if not event.done():
-                    event.cancel()
+                next_event = asyncio.create_task(self.events.get())
+                await asyncio.wait({gone, next_event}, return_when=asyncio.FIRST_COMPLETED)
+                if not next_event.done():
+                    next_event.cancel()
                     raise ApiError(CLIENT_CLOSED, "the client went away")
-                self._check(event.result())
-                if isinstance(event.result(), kind):
-                    self.waiting.append(event.result())
-                    return
+                event = next_event.result()
+                _check(event)
+                if isinstance(event, kinds):
+                    return event
         finally:
             gone.cancel()
 
-    @staticmethod
-    def _check(event: Event) -> None:
-        if isinstance(event, Ended) and event.error is not None:
-            if event.state is State.CANCELLED:
-                raise ApiError(409, "the request was cancelled", code="cancelled")
-            raise refusal(event.error)
-
-    async def pictures(self) -> list[Image]:
-        """What was made, as the request wants it."""
-        return await self.service.delivered(self.request, self.job, self.order.enlarge, self.asked)
-
-    def stream(self, kind: str) -> Response:
-        """The events that are to come."""
-        self.leave()
+    async def stream(self, kind: str) -> Response:
+        """The events as a stream, which begins with the first: an error before it is an answer of its own."""
+        first = await self.until(Stepped, Made, Ended)
+        self.left = True
         return EventSourceResponse(
-            self._events(kind),
+            self._stream(kind, first),
             ping=PING_SECONDS,
             shutdown_event=anyio.Event(),
             shutdown_grace_period=self.service.settings.drain_seconds,
         )
 
-    async def _events(self, kind: str) -> AsyncIterator[ServerSentEvent]:
-        shown = 0
+    async def _stream(self, kind: str, event: Event) -> AsyncIterator[ServerSentEvent]:
+        previews = 0
         try:
-            while True:
-                event = self.waiting.pop(0) if self.waiting else await self.channel.get()
+            while not isinstance(event, Ended):
                 match event:
                     case Stepped(x0=Tensor() as x0, picture=i):
-                        data = await encoded(
-                            Pictures(x0[None], self.job.recipes[i][0]), self.order.enlarge, self.asked
-                        )
-                        yield self._event(f"{kind}.partial_image", data, partial_image_index=shown)
-                        shown += 1
+                        data = await encoded(self.kept, i, self.order.delivery, x0)
+                        yield self._event(f"{kind}.partial_image", data, partial_image_index=previews)
+                        previews += 1
                     case Made(picture=i):
-                        image = await self.service.image(
-                            self.request, self.job, i, self.order.enlarge, self.asked
-                        )
-                        data = base64.b64decode(image.b64_json or "")
+                        data = await encoded(self.kept, i, self.order.delivery)
                         yield self._event(f"{kind}.completed", data, usage=Usage().model_dump())
-                    case Ended():
-                        self._check(event)
-                        return
+                event = await self.events.get()
+            _check(event)
         except ApiError as error:
             yield ServerSentEvent(event="error", data=json.dumps(error.body))
         finally:
@@ -255,7 +209,7 @@ class _Following:
             "type": kind,
             "b64_json": base64.b64encode(data).decode(),
             "created_at": int(time.time()),
-            "output_format": self.asked.output_format or "png",
+            "output_format": self.order.delivery.output_format or "png",
             "quality": "auto",
             "background": "opaque",
             "size": self.size,
@@ -264,20 +218,34 @@ class _Following:
         return ServerSentEvent(event=kind, data=json.dumps(body))
 
 
+def _check(event: Event) -> None:
+    """Raises ApiError at the end of a job that is not done."""
+    if isinstance(event, Ended) and event.error is not None:
+        if event.state is State.CANCELLED:
+            raise ApiError(409, "the request was cancelled", code="cancelled")
+        raise refusal(event.error)
+
+
+def as_json(model: BaseModel, status: int = 200) -> JSONResponse:
+    """A model as an answer, without its empty fields."""
+    return JSONResponse(model.model_dump(mode="json", exclude_none=True), status)
+
+
 async def disconnected(request: Request) -> None:
-    """Returns when the client has gone."""
+    """Return when the client has gone."""
     receive: Callable[[], Awaitable[Any]] = request.receive
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
-async def encoded(pictures: Pictures, enlarge: int, asked: Delivery) -> bytes:
-    """The file of the only picture, made in a thread: the event loop goes on."""
-    extension = EXTENSIONS[asked.output_format or "png"]
-    quality = None if asked.output_compression is None else max(1, asked.output_compression)
-    return await run_sync(lambda: pictures.encode(0, extension, enlarge=enlarge, quality=quality))
+async def encoded(kept: KeptJob, i: int, delivery: Delivery, x: Tensor | None = None) -> bytes:
+    """The file of picture i of a job, or of a preview x of it, with its recipe inside.
 
-
-def unforeseen(error: Exception) -> bool:
-    """Whether an error is a defect, to be looked at."""
-    return not isinstance(error, SfumatoError | MemoryError)
+    It is encoded in a thread, so that the event loop goes on.
+    """
+    x = kept.job.pictures[i] if x is None else x
+    assert x is not None
+    pictures = Pictures(x[None], kept.job.recipes[i][0])
+    extension = EXTENSIONS[delivery.output_format or "png"]
+    quality = None if delivery.output_compression is None else max(1, delivery.output_compression)
+    return await run_sync(lambda: pictures.encode(0, extension, enlarge=kept.enlarge, quality=quality))

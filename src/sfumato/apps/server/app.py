@@ -1,6 +1,4 @@
-"""The application: a worker, its routes, and how both begin and end."""
-
-from __future__ import annotations
+"""The application: a worker and its routes, started and stopped together."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -28,12 +26,12 @@ def create_app(
 ) -> FastAPI:
     """The server of these models (see Worker); they are loaded when it starts.
 
-    page: mounts what is shown to people in a browser.
+    page: mounts a page for the browser.
     """
     settings = settings or Settings()
     metrics = Metrics()
-    worker = Worker(load, limits=settings.limits, on_turn=metrics.turned)
-    metrics.worker = worker
+    worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn)
+    metrics.watch(worker)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:  # noqa: ARG001

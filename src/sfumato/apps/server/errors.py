@@ -1,10 +1,8 @@
-"""Refusals, as the images API has them: {"error": {"message", "type", "param", "code"}}.
+"""Refusals in the form of the images API: {"error": {"message", "type", "param", "code"}}.
 
-A message is written for the person who asked; it never repeats what an internal error says. What would fail
-again when repeated carries `x-should-retry: false`.
+A message is written for the client; it never repeats an internal error. A refusal that would come again when
+the request is repeated carries `x-should-retry: false`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,7 +23,7 @@ _TYPES = {
     429: "rate_limit_error",
 }
 _LONGEST_NAME = 64
-AGAIN = frozenset({429, 503})  # may succeed later
+RETRY = frozenset({429, 503})  # may succeed later
 
 
 class ErrorInfo(BaseModel):
@@ -55,32 +53,37 @@ class ApiError(HTTPException):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        retry = {} if status in AGAIN else {"x-should-retry": "false"}
+        retry = {} if status in RETRY else {"x-should-retry": "false"}
         super().__init__(status, message, headers={**retry, **(headers or {})})
         self.param, self.code = param, code
 
     @property
     def body(self) -> dict[str, Any]:
-        """The JSON that says it."""
+        """The refusal as JSON."""
         default = "server_error" if self.status_code >= 500 else "invalid_request_error"
-        info = ErrorInfo(
-            message=printable(self.detail),
-            type=_TYPES.get(self.status_code, default),
-            param=self.param,
-            code=self.code,
-        )
-        return {"error": info.model_dump()}
+        kind = _TYPES.get(self.status_code, default)
+        return {
+            "error": {"message": printable(self.detail), "type": kind, "param": self.param, "code": self.code}
+        }
 
     def response(self) -> JSONResponse:
-        """The answer that says it."""
         return JSONResponse(self.body, self.status_code, headers=dict(self.headers or {}))
 
 
+def invalid(param: str, message: str) -> ApiError:
+    """The refusal of a field's value."""
+    return ApiError(400, f"{param}: {message}", param=param, code="invalid_value")
+
+
 def refusal(error: Exception, param: str | None = None) -> ApiError:
-    """What an error means to the one who asked."""
+    """An error as the client sees it."""
     match error:
         case ApiError():
             return error
+        case HTTPException():
+            return ApiError(error.status_code, str(error.detail), headers=error.headers)
+        case RequestValidationError():
+            return first_complaint(error.errors())
         case QueueFullError(seconds=seconds):
             after = {"retry-after": f"{min(seconds, 3600.0):.0f}"}
             return ApiError(429, str(error), code="queue_full", headers=after)
@@ -98,27 +101,15 @@ def refusal(error: Exception, param: str | None = None) -> ApiError:
 def install(app: FastAPI) -> None:
     """Answer every error in this form."""
 
-    async def http(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-        assert isinstance(error, HTTPException)
-        if not isinstance(error, ApiError):
-            error = ApiError(error.status_code, str(error.detail), headers=error.headers)
-        return error.response()
-
-    async def invalid(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
-        assert isinstance(error, RequestValidationError)
-        return first_complaint(error.errors()).response()
-
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
+    async def answer(request: Request, error: Exception) -> JSONResponse:  # noqa: ARG001
         return refusal(error).response()
 
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(SfumatoError, unforeseen)
-    app.add_exception_handler(Exception, unforeseen)
+    for kind in (HTTPException, RequestValidationError, SfumatoError, Exception):
+        app.add_exception_handler(kind, answer)
 
 
 def first_complaint(errors: Sequence[Any]) -> ApiError:
-    """The first complaint of pydantic; the field is named, what was given is not repeated."""
+    """The first complaint of pydantic: it names the field, and does not repeat the value."""
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
     name = printable(".".join(where))[:_LONGEST_NAME]
@@ -127,7 +118,7 @@ def first_complaint(errors: Sequence[Any]) -> ApiError:
     if first["type"] == "missing":
         return ApiError(400, f"{name or 'the body'} is missing", param=name or None, code="missing_parameter")
     message = str(first["msg"]).removeprefix("Value error, ")
-    return ApiError(400, f"{name}: {message}" if name else message, param=name or None, code="invalid_value")
+    return invalid(name, message) if name else ApiError(400, message, code="invalid_value")
 
 
 def printable(text: str) -> str:

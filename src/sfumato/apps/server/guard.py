@@ -1,9 +1,7 @@
-"""What every request passes before anything reads it: who asks, from where, how much, and how fast.
+"""The checks that every request passes first: its host, its origin, its key, its size and its speed.
 
 Pure ASGI, so that streams and disconnects go through untouched.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hmac
@@ -19,6 +17,7 @@ from sfumato.apps.server.settings import Settings
 
 OPEN = ("/healthz", "/readyz")  # without a key
 FILES = "/v1/files/"  # likewise: their names cannot be guessed, and browsers send no key
+WITH_PICTURES = ("/v1/images/edits", "/v1/images/variations", "/v1/recipes")  # these may be large
 KEYED = ("/v1/", "/metrics", "/docs", "/openapi.json")
 SECURE = {
     "x-content-type-options": "nosniff",
@@ -31,7 +30,7 @@ class Guard:
     """Checks Host, Origin and key; bounds the body's size and time; names the request."""
 
     def __init__(self, app: ASGIApp, settings: Settings, *, has_page: bool) -> None:
-        """has_page: a page with a door of its own answers what is not under KEYED."""
+        """has_page: a page with a login of its own answers what is not under KEYED."""
         self.app, self.settings, self.has_page = app, settings, has_page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,21 +63,15 @@ class Guard:
 
     def _check(self, path: str, method: str, headers: Headers) -> None:
         allowed = self.settings.allowed_hosts
-        host = headers.get("host", "")
+        host, origin = headers.get("host", ""), headers.get("origin")
         if allowed is not None and host_name(host) not in allowed:
-            raise ApiError(
-                403, "this Host is not served here: start with --allow-host to add it", code="host"
-            )
-        origin = headers.get("origin")
-        if origin is not None and not self._own(origin, host) and origin not in self.settings.origins:
-            raise ApiError(
-                403,
-                "pages of this Origin may not ask here: start with --allow-origin to add it",
-                code="origin",
-            )
+            raise ApiError(403, "this Host is not served here: --allow-host adds it", code="host")
+        if origin is not None and origin not in self.settings.origins and not _same(origin, host):
+            message = "pages of this Origin may not send requests here: --allow-origin adds it"
+            raise ApiError(403, message, code="origin")
         key = self.settings.api_key
         preflight = method == "OPTIONS" and origin is not None
-        if key is not None and not preflight and self._keyed(path):
+        if key is not None and not preflight and self._needs_key(path):
             given = headers.get("authorization", "")
             if not hmac.compare_digest(given.encode(), f"Bearer {key}".encode()):
                 raise ApiError(401, "the API key is missing or wrong", code="invalid_api_key")
@@ -88,29 +81,19 @@ class Guard:
             raise ApiError(400, "Content-Length is not a number") from None
         self._check_length(path, length)
 
-    def _keyed(self, path: str) -> bool:
+    def _needs_key(self, path: str) -> bool:
         if path in OPEN or path.startswith(FILES):
             return False
         return path.startswith(KEYED) or not self.has_page
 
-    @staticmethod
-    def _own(origin: str, host: str) -> bool:
-        return urlsplit(origin).netloc.lower() == host.lower() if origin != "null" else False
-
-    def _most(self, path: str) -> int:
-        small = path.startswith("/v1/") and path not in (
-            "/v1/images/edits",
-            "/v1/images/variations",
-            "/v1/recipes",
-        )
-        return self.settings.json_bytes if small else self.settings.upload_bytes
-
     def _check_length(self, path: str, length: int) -> None:
-        if length > (most := self._most(path)):
+        small = path.startswith("/v1/") and path not in WITH_PICTURES
+        most = self.settings.json_bytes if small else self.settings.upload_bytes
+        if length > most:
             raise ApiError(413, f"the request has more than {most:,} bytes: send less", code="too_large")
 
     def _bounded(self, path: str, receive: Receive) -> Receive:
-        """The request's body, within its size and time; afterwards as it was, to hear of a disconnect."""
+        """`receive` with bounds on the body's size and time. After the body it is unchanged."""
         seconds = self.settings.body_seconds
         end = time.monotonic() + seconds
         seen, whole = 0, False
@@ -124,9 +107,8 @@ class Guard:
                     message = await receive()
             except TimeoutError:
                 whole = True
-                raise ApiError(
-                    408, f"the request took more than {seconds:.0f} s to arrive", code="slow"
-                ) from None
+                late = f"the request took more than {seconds:.0f} s to arrive"
+                raise ApiError(408, late, code="slow") from None
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 whole = not message.get("more_body", False)
@@ -134,6 +116,11 @@ class Guard:
             return message
 
         return bounded
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether a page comes from this host."""
+    return origin != "null" and urlsplit(origin).netloc.lower() == host.lower()
 
 
 def host_name(host: str) -> str:

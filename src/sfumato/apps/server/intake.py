@@ -1,286 +1,225 @@
-"""What a request asks, as the recipes that the worker runs. Every picture that comes in is untrusted."""
-
-from __future__ import annotations
+"""From requests to the recipes that the worker runs. Every uploaded picture is untrusted."""
 
 import base64
-import binascii
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from sfumato.apps.server.errors import ApiError, refusal
-from sfumato.apps.server.schemas import Edit, Generate, GivenPicture, RunRecipe, Variation
+from sfumato.apps.server.errors import ApiError, invalid, refusal
+from sfumato.apps.server.schemas import Delivery, Edit, Generate, ImageRequest, RunRecipe, Variation
 from sfumato.apps.server.settings import Settings
-from sfumato.core.content import Content
-from sfumato.core.expression import Expression, prompt, unconditional
-from sfumato.core.guidance import Clipped, Guided
+from sfumato.core.expression import Clipped, Expression, Guided, prompt, unconditional
+from sfumato.core.hashed import HashedTensor
 from sfumato.core.notation import from_json, to_json
 from sfumato.errors import UsageError
 from sfumato.models.model import Model
 from sfumato.pictures import picture_size, read_mask, read_picture
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import make_recipe
-from sfumato.serving import Part, Worker
-from sfumato.techniques import Edit as EditOf
+from sfumato.serving import LoadingError, Part, Worker
+from sfumato.techniques import Edit as Change
 from sfumato.techniques import inpaint, translate
 
-TRANSLATED, VARIED = 0.7, 0.5  # how much is forgotten when nobody says
+TRANSLATED, VARIED = 0.7, 0.5  # default strengths
 LARGEST_FACTOR = 64
-_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", re.ASCII)
+MAX_PICTURES = 10  # of one request for images
+MAX_DEPTH = 100  # of a recipe
+
+Files = Mapping[str, Sequence[bytes]]  # the uploaded files by the names of their fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Recipes to run, and by which whole factor their pictures are enlarged."""
+    """Recipes to run, the whole factor that enlarges their pictures, and how these are returned."""
 
     parts: Sequence[Part]
     enlarge: int
+    delivery: Delivery
+
+    def __post_init__(self) -> None:
+        if self.delivery.partial_images and sum(part.recipe.count for part in self.parts) > 1:
+            raise invalid("partial_images", "a preview does not say which picture it shows: set n to 1")
 
 
 def find_model(worker: Worker, name: str | None) -> Model:
-    """The model of this name, the first one without; ApiError where there is none."""
+    """The model of this name, the first one without; an error where there is none, or none yet."""
     name = name or worker.names[0]
     if not worker.models:
-        raise ApiError(503, "the models are being loaded", code="not_ready", headers={"retry-after": "5"})
+        raise LoadingError("the models are being loaded")
     if name not in worker.models:
-        raise ApiError(
-            404,
-            f"there is no such model; there are {', '.join(worker.names)}",
-            param="model",
-            code="model_not_found",
-        )
+        message = f"there is no such model; there are {', '.join(worker.names)}"
+        raise ApiError(404, message, param="model", code="model_not_found")
     return worker.models[name]
 
 
 def factor(size: str | None, model: Model) -> int:
-    """By which whole factor a size, WIDTHxHEIGHT or auto, enlarges the model's own; else ApiError."""
-    _, height, width = model.shape
+    """The whole factor between a size, WIDTHxHEIGHT or auto, and the model's; else ApiError."""
     if size is None or size == "auto":
         return 1
-    found = _SIZE.fullmatch(size)
-    if found is not None:
-        w, h = (int(side) for side in found.groups())
-        times = w // width
-        if 1 <= times <= LARGEST_FACTOR and (w, h) == (times * width, times * height):
+    _, height, width = model.shape
+    for times in range(1, LARGEST_FACTOR + 1):
+        if size == f"{times * width}x{times * height}":
             return times
-    raise ApiError(
-        400,
-        f"size: {model.name} makes {width}x{height}; give auto or that, or up to {LARGEST_FACTOR} times it",
-        param="size",
-        code="invalid_value",
+    raise invalid(
+        "size", f"{model.name} makes {width}x{height}; give auto or that, or up to {LARGEST_FACTOR} times it"
     )
 
 
-def generation(worker: Worker, asked: Generate) -> Order:
-    """Pictures of a prompt."""
-    model = find_model(worker, asked.model)
-    times = factor(asked.size, model)
-    return Order(parts=[_part(model, asked, _worded(asked, model), _scale(asked))], enlarge=times)
-
-
-def edit(worker: Worker, asked: Edit, files: Mapping[str, Sequence[bytes]], settings: Settings) -> Order:
-    """Each of the pictures changed: inside the mask where there is one, else as a whole."""
-    model = find_model(worker, asked.model)
-    times = factor(asked.size, model)
-    pictures, masks = _files(files, "image", "mask")
-    if not pictures:
-        raise ApiError(400, "image is missing", param="image", code="missing_parameter")
-    if len(masks) > 1 or (masks and len(pictures) > 1):
-        raise ApiError(400, "mask: one mask goes with one image", param="mask", code="invalid_value")
-    if len(pictures) * (asked.n or 1) > 10:
-        raise ApiError(400, "n: at most 10 pictures come of one request", param="n", code="invalid_value")
-    what, scale = _worded(asked, model), _scale(asked)
+def images(worker: Worker, body: ImageRequest, files: Files, settings: Settings) -> Order:
+    """Pictures of a prompt, pictures that an edit makes of the uploaded ones, or variations of one."""
+    model = find_model(worker, body.model)
+    times = factor(body.size, model)
+    if isinstance(body, Edit | Variation):
+        _check_files(body, files)
+    what, scale = _guided(body, model)
     parts = []
-    for data in pictures:
-        x = _picture(data, model, settings)
-        if masks:
-            mask = _mask(masks[0], data, model, settings)
-            change = inpaint(x, mask, what, strength=asked.strength or 1.0)
-        else:
-            change = translate(x, what, strength=asked.strength or TRANSLATED)
-        parts.append(_part(model, asked, change, scale))
-    return Order(parts=parts, enlarge=times)
-
-
-def variation(
-    worker: Worker, asked: Variation, files: Mapping[str, Sequence[bytes]], settings: Settings
-) -> Order:
-    """Pictures near a picture."""
-    model = find_model(worker, asked.model)
-    times = factor(asked.size, model)
-    pictures, _ = _files(files, "image")
-    if len(pictures) != 1:
-        raise ApiError(400, "image: one picture is varied", param="image", code="invalid_value")
-    x = _picture(pictures[0], model, settings)
-    change = translate(x, unconditional(), strength=asked.strength or VARIED)
-    return Order(parts=[_part(model, asked, change, 1.0)], enlarge=times)
-
-
-def recipe(worker: Worker, asked: RunRecipe, settings: Settings) -> Order:
-    """A recipe; what it leaves out is the model's default, guidance as well."""
-    data = dict(asked.recipe)
-    model = find_model(worker, _text(data.get("model")))
-    data["model"] = model.name
-    if data.setdefault("weights", model.sha256) != model.sha256:
-        raise ApiError(
-            400,
-            "weights: the recipe is of other weights than the model here",
-            param="weights",
-            code="invalid_value",
+    for change in _changes(body, what, files, model, settings):
+        recipe, inputs = make_recipe(
+            model,
+            change,
+            seed=body.seed,
+            count=body.n or 1,
+            steps=body.num_inference_steps,
+            solver=body.solver,
+            guidance=scale,
         )
-    size = _canvas(data.get("size", model.shape[1:]), settings)
-    inputs: dict[str, Tensor] = {}
-    names: dict[str, str] = {}
-    for name, given in asked.pictures.items():
-        held = Content(_given(given, size, model, settings))
+        parts.append(Part(recipe=recipe, inputs=inputs))
+    return Order(parts=parts, enlarge=times, delivery=body)
+
+
+def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
+    """A recipe; a field that it leaves out has the model's default, guidance as well."""
+    model_name = body.recipe.get("model")
+    if not isinstance(model_name, str | None):
+        raise invalid("model", "give a name")
+    model = find_model(worker, model_name)
+    if body.recipe.get("weights", model.sha256) != model.sha256:
+        raise invalid("weights", "the recipe was made with other weights than this model has")
+    size = _canvas(body.recipe.get("size", model.shape[1:]), settings)
+    inputs, names = dict[str, Tensor](), dict[str, str]()
+    for name, given in body.pictures.items():
+        try:
+            data = base64.b64decode(given.b64, validate=True)
+        except ValueError:
+            raise invalid("pictures", "b64 is not base64") from None
+        if given.kind == "picture":
+            x = _picture(data, size, model, settings)
+        else:
+            with _uploaded("mask", data, settings) as of:
+                x = read_mask(data, convention=given.convention, size=of, resize=size)
+        held = HashedTensor(x)
         inputs[held.sha256], names[name] = held.tensor, held.sha256
-    data = _named(data, names)
+    data = _with_hashes(body.recipe, names)
     if "expression" not in data:
         raise ApiError(400, "recipe: expression is missing", param="recipe", code="missing_parameter")
     try:
         e = from_json(data["expression"], inputs)
         if not any(isinstance(node, Guided | Clipped) for node in e.walk()):
-            e = model.defaults.dressed(e)
-        defaults, _ = make_recipe(model, e, size=size)
-        own = defaults.plain()
-        data["dtype"] = own["dtype"]  # what the networks here are computed in
+            e = model.defaults.with_defaults(e)
+        own = make_recipe(model, e, size=size)[0].plain()
         if "solver" in data:
             own["options"] = {}
-        whole = parse_recipe({**own, **data, "expression": to_json(e), "size": size})
+        fixed = {"model": model.name, "dtype": own["dtype"], "expression": to_json(e), "size": size}
+        whole = parse_recipe({**own, **data, **fixed})
     except (UsageError, RecursionError) as error:
-        deep = UsageError("the recipe is too deep") if isinstance(error, RecursionError) else error
+        deep = UsageError("the recipe is nested too deep") if isinstance(error, RecursionError) else error
         raise refusal(deep, "recipe") from None
-    return Order(parts=[Part(recipe=whole, inputs=inputs)], enlarge=asked.enlarge)
+    return Order(parts=[Part(recipe=whole, inputs=inputs)], enlarge=body.enlarge, delivery=body)
 
 
 # --------------------------------------------------------------------------------------------- pieces
 
 
-def _worded(asked: Generate, model: Model) -> Expression:
-    e = prompt(asked.prompt)
-    if asked.negative_prompt is None:
-        return e
-    scale = model.defaults.guidance if asked.guidance_scale is None else asked.guidance_scale
+def _guided(body: ImageRequest, model: Model) -> tuple[Expression, float | None]:
+    """What is drawn, and the guidance of the run; None where the expression has its guidance already."""
+    if not isinstance(body, Generate):
+        return unconditional(), 1.0
+    e = prompt(body.prompt)
+    if body.negative_prompt is None:
+        return e, body.guidance_scale
+    scale = model.defaults.guidance if body.guidance_scale is None else body.guidance_scale
     if scale == 1:
-        raise ApiError(
-            400,
-            "negative_prompt needs a guidance_scale other than 1",
-            param="negative_prompt",
-            code="invalid_value",
-        )
-    return e.guided(scale, negative=asked.negative_prompt)
+        raise invalid("negative_prompt", "needs a guidance_scale other than 1")
+    return e.guided(scale, negative=body.negative_prompt), None
 
 
-def _scale(asked: Generate) -> float | None:
-    """The scale that is still to be applied: with a negative prompt it has been."""
-    return asked.guidance_scale if asked.negative_prompt is None else None
+def _check_files(body: Edit | Variation, files: Files) -> None:
+    known = {"image", "mask"} if isinstance(body, Edit) else {"image"}
+    if not files.keys() <= known:
+        raise ApiError(400, "files: only image and mask are known", code="unknown_parameter")
+    pictures, masks = len(files.get("image", ())), len(files.get("mask", ()))
+    if isinstance(body, Variation) and pictures != 1:
+        raise invalid("image", "give one image")
+    if not pictures:
+        raise ApiError(400, "image is missing", param="image", code="missing_parameter")
+    if masks > 1 or (masks and pictures > 1):
+        raise invalid("mask", "give one mask with one image")
+    if pictures * (body.n or 1) > MAX_PICTURES:
+        raise invalid("n", f"one request makes at most {MAX_PICTURES} pictures")
 
 
-def _part(model: Model, asked: Generate | Variation, what: Expression | EditOf, scale: float | None) -> Part:
-    made, inputs = make_recipe(
-        model,
-        what,
-        seed=asked.seed,
-        count=asked.n or 1,
-        steps=asked.num_inference_steps,
-        solver=asked.solver,
-        guidance=scale,
-    )
-    return Part(recipe=made, inputs=inputs)
+def _changes(
+    body: ImageRequest, what: Expression, files: Files, model: Model, settings: Settings
+) -> Iterator[Expression | Change]:
+    """What is drawn: the expression, or a change of each upload, inside the mask if there is one."""
+    if not isinstance(body, Edit | Variation):
+        yield what
+        return
+    size = (model.shape[1], model.shape[2])
+    for data in files["image"]:
+        x = _picture(data, size, model, settings)
+        if "mask" in files:
+            (mask,) = files["mask"]  # transparent is edited, as the API has it
+            with _uploaded("mask", mask, settings):
+                region = read_mask(mask, convention="alpha", size=picture_size(data), resize=size)
+            yield inpaint(x, region, what, strength=body.strength or 1.0)
+        else:
+            default = TRANSLATED if isinstance(body, Edit) else VARIED
+            yield translate(x, what, strength=body.strength or default)
 
 
-def _files(files: Mapping[str, Sequence[bytes]], *names: str) -> tuple[Sequence[bytes], Sequence[bytes]]:
-    for name in files:
-        if name not in names:
-            raise ApiError(400, "a file under a name that is not known here", code="unknown_parameter")
-    return files.get("image", ()), files.get("mask", ())
-
-
-def _checked(data: bytes, role: str, settings: Settings) -> tuple[int, int]:
-    """(H, W) of an uploaded picture whose pixels are few enough to decode."""
+@contextmanager
+def _uploaded(param: str, data: bytes, settings: Settings) -> Iterator[tuple[int, int]]:
+    """The size (H, W) of an upload that is small enough to decode. A UsageError inside refuses its field."""
     try:
         height, width = picture_size(data)
+        if height * width > (most := settings.upload_pixels):
+            raise UsageError(f"{param}: the picture has more than {most:,} pixels: make it smaller")
+        yield height, width
     except UsageError as error:
-        raise refusal(error, role) from None
-    if height * width > settings.upload_pixels:
-        raise ApiError(
-            400,
-            f"{role}: the picture has more than {settings.upload_pixels:,} pixels: make it smaller",
-            param=role,
-            code="invalid_value",
-        )
-    return height, width
+        raise refusal(error, param) from None
 
 
-def _picture(data: bytes, model: Model, settings: Settings, size: tuple[int, int] | None = None) -> Tensor:
-    """An uploaded picture, (1, C, H, W), cropped and resized to the model's size."""
-    _checked(data, "image", settings)
-    channels, height, width = model.shape
-    try:
-        return read_picture(data, size=size or (height, width), channels=1 if channels == 1 else 3)
-    except UsageError as error:
-        raise refusal(error, "image") from None
-
-
-def _mask(data: bytes, picture: bytes, model: Model, settings: Settings) -> Tensor:
-    """An uploaded mask, (1, 1, H, W): transparent is edited, as the API has it."""
-    _checked(data, "mask", settings)
-    size = _checked(picture, "image", settings)
-    try:
-        return read_mask(data, convention="alpha", size=size, resize=(model.shape[1], model.shape[2]))
-    except UsageError as error:
-        raise refusal(error, "mask") from None
-
-
-def _given(given: GivenPicture, size: tuple[int, int], model: Model, settings: Settings) -> Tensor:
-    try:
-        data = base64.b64decode(given.b64, validate=True)
-    except (binascii.Error, ValueError):
-        raise ApiError(400, "pictures: b64 is not base64", param="pictures", code="invalid_value") from None
-    if given.kind == "picture":
-        return _picture(data, model, settings, size)
-    own = _checked(data, "mask", settings)
-    try:
-        return read_mask(data, convention=given.convention, size=own, resize=size)
-    except UsageError as error:
-        raise refusal(error, "mask") from None
+def _picture(data: bytes, size: tuple[int, int], model: Model, settings: Settings) -> Tensor:
+    """An uploaded picture, (1, C, H, W), cropped and resized to a size (H, W)."""
+    with _uploaded("image", data, settings):
+        return read_picture(data, size=size, channels=1 if model.shape[0] == 1 else 3)
 
 
 def _canvas(size: Any, settings: Settings) -> tuple[int, int]:
     """A recipe's size, (H, W)."""
     sides = list(size) if isinstance(size, list | tuple) else []
     if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
-        raise ApiError(400, "size: a recipe has [height, width]", param="size", code="invalid_value")
+        raise invalid("size", "a recipe has [height, width]")
     if sides[0] * sides[1] > settings.canvas_pixels:
-        raise ApiError(
-            400,
-            f"size: at most {settings.canvas_pixels:,} pixels are made",
-            param="size",
-            code="invalid_value",
-        )
+        raise invalid("size", f"at most {settings.canvas_pixels:,} pixels are made")
     return (sides[0], sides[1])
 
 
-def _named(data: Any, names: Mapping[str, str], depth: int = 0) -> Any:
-    """The recipe with the hash of each picture where its name stood."""
-    if depth > 100:
-        raise ApiError(400, "recipe: too deep", param="recipe", code="invalid_value")
+def _with_hashes(data: Any, names: Mapping[str, str], depth: int = 0) -> Any:
+    """The recipe with the hash of each picture instead of its name."""
+    if depth > MAX_DEPTH:
+        raise invalid("recipe", "it is nested too deep")
     if isinstance(data, list):
-        return [_named(item, names, depth + 1) for item in data]
+        return [_with_hashes(item, names, depth + 1) for item in data]
     if not isinstance(data, dict):
         return data
     return {
         key: names.get(value, value)
         if key in ("known", "mask", "start", "keep", "low") and isinstance(value, str)
-        else _named(value, names, depth + 1)
+        else _with_hashes(value, names, depth + 1)
         for key, value in data.items()
     }
-
-
-def _text(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ApiError(400, "model: a name is a text", param="model", code="invalid_value")
-    return value

@@ -1,24 +1,19 @@
-"""What a monitoring system reads at /metrics."""
+"""The metrics of a server, for a monitoring system."""
 
-from __future__ import annotations
+from functools import partial
 
-from collections.abc import Iterable
-
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from sfumato.serving import Ended, Event, Made, State, Turn, Worker
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-class Metrics(Collector):
+class Metrics:
     """Counters of one server, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.worker: Worker | None = None
         r = self.registry
         self.requests = Counter("sfumato_requests", "Requests answered.", ["route", "status"], registry=r)
         self.pictures = Counter("sfumato_pictures", "Pictures made.", registry=r)
@@ -30,27 +25,23 @@ class Metrics(Collector):
         self.seconds = Histogram(
             "sfumato_step_seconds", "Seconds of a step of all that is in flight.", ["model"], registry=r
         )
-        self.registry.register(self)
 
-    def collect(self) -> Iterable[Metric]:
-        """What is asked of the worker when somebody looks."""
-        if self.worker is None:
-            return
-        yield GaugeMetricFamily("sfumato_queue_pictures", "Pictures that wait.", value=self.worker.queued)
-        yield GaugeMetricFamily("sfumato_running_pictures", "Pictures in flight.", value=self.worker.running)
-        row = GaugeMetricFamily("sfumato_row_seconds", "Seconds of a row of late.", labels=["model"])
-        for name in self.worker.names:
-            row.add_metric([name], self.worker.seconds_per_row(name))
-        yield row
+    def watch(self, worker: Worker) -> None:
+        """Show the state that a worker has whenever the metrics are read."""
+        r = self.registry
+        Gauge("sfumato_queue_pictures", "Pictures that wait.", registry=r).set_function(lambda: worker.queued)
+        running = Gauge("sfumato_running_pictures", "Pictures in flight.", registry=r)
+        running.set_function(lambda: worker.running)
+        row = Gauge("sfumato_row_seconds", "Recent seconds of a row.", ["model"], registry=r)
+        for name in worker.names:
+            row.labels(name).set_function(partial(worker.seconds_per_row, name))
 
-    def turned(self, turn: Turn) -> None:
-        """Note a turn of the worker."""
+    def count_turn(self, turn: Turn) -> None:
         if turn.forwards:
             self.rows.labels(turn.model).observe(turn.rows / turn.forwards)
             self.seconds.labels(turn.model).observe(turn.seconds)
 
-    def told(self, event: Event) -> None:
-        """Note an event of a job."""
+    def count_event(self, event: Event) -> None:
         match event:
             case Made():
                 self.pictures.inc()
@@ -60,5 +51,5 @@ class Metrics(Collector):
                 self.failures.inc()
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

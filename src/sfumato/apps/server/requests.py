@@ -1,10 +1,8 @@
-"""Reading requests strictly: JSON that is JSON, forms within bounds, no field twice."""
-
-from __future__ import annotations
+"""Strict reading of requests: valid JSON, forms within bounds, no field twice."""
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -22,41 +20,37 @@ class StrictRequest(Request):
     """A request whose JSON has finite numbers and whole characters."""
 
     async def json(self) -> Any:
-        return strict_json(await self.body())
+        body = await self.body()
+        try:
+            value = json.loads(body.decode("utf-8"))
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        except UnicodeEncodeError:
+            wrong = "the JSON holds half a character (a lone surrogate)"
+            raise ApiError(400, wrong, code="invalid_json") from None
+        except (ValueError, RecursionError):  # also of NaN, 1e999, numbers too long, bytes that are not UTF-8
+            raise ApiError(400, "the body is not JSON", code="invalid_json") from None
+        return value
 
 
 class StrictRoute(APIRoute):
-    """A route that reads its body strictly, and takes JSON only where it says so."""
+    """A route that reads JSON strictly, and only with the content type of JSON."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         wants_json = self.body_field is not None
 
         async def strict(request: Request) -> Response:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if wants_json and kind != "application/json":
-                raise ApiError(415, "send JSON, as Content-Type: application/json", code="content_type")
+            if wants_json:
+                _check_content_type(request, "JSON", "application/json")
             return await handle(StrictRequest(request.scope, request.receive))
 
         return strict
 
 
-def strict_json(body: bytes) -> Any:
-    """The value of a JSON text; ApiError for anything that is not quite JSON."""
-    try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise ApiError(
-            400, "the JSON holds half a character (a lone surrogate)", code="invalid_json"
-        ) from None
-    except (ValueError, RecursionError):  # also of numbers too long, 1e999, bytes that are not UTF-8
-        raise ApiError(400, "the body is not JSON", code="invalid_json") from None
-    return value
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
+def _check_content_type(request: Request, what: str, wanted: str) -> None:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != wanted:
+        raise ApiError(415, f"send {what}, as Content-Type: {wanted}", code="content_type")
 
 
 async def read_form(
@@ -66,9 +60,7 @@ async def read_form(
 
     The names that files had on the client are not read.
     """
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "multipart/form-data":
-        raise ApiError(415, "send a form, as Content-Type: multipart/form-data", code="content_type")
+    _check_content_type(request, "a form", "multipart/form-data")
     fields: dict[str, str] = {}
     files: dict[str, list[bytes]] = {}
     async with request.form(

@@ -1,6 +1,4 @@
-"""Running the server until it is told to stop."""
-
-from __future__ import annotations
+"""Running the server until a signal stops it."""
 
 import socket
 import threading
@@ -18,7 +16,7 @@ CONNECTIONS = 512
 
 
 def serve(app: FastAPI, settings: Settings, say: Callable[[str], None]) -> None:
-    """Listen until SIGINT or SIGTERM; then accepted requests end, within the settings' time.
+    """Listen until SIGINT or SIGTERM, then let accepted requests end within the settings' time.
 
     Raises:
         SfumatoError: the address cannot be listened on.
@@ -46,7 +44,7 @@ def serve(app: FastAPI, settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _end_without_models(worker: Worker, server: uvicorn.Server) -> None:
-    """A server whose models cannot be loaded ends."""
+    """End the server if its models cannot be loaded."""
     try:
         worker.wait_ready()
     except Exception:
@@ -59,10 +57,10 @@ def _listen(settings: Settings) -> socket.socket:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
-        listening.listen(CONNECTIONS)  # who connects from now on waits until the server takes it
+        listening.listen(CONNECTIONS)  # from now on connections wait until the server accepts them
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SfumatoError(
-            f"cannot listen on {settings.host}, port {settings.port} ({reason}): choose another with --port"
+            f"cannot listen on {settings.host}, port {settings.port} ({reason}): choose another --port"
         ) from error
     return listening

@@ -1,7 +1,7 @@
 """The requests and answers of the images API, and of recipes.
 
-Fields are those that the official client sends, as far as they mean something here, and a few under the names
-that diffusers uses. Anything else is refused by name.
+The fields are those of the official client that have a meaning here, and a few that have the names of
+diffusers. Any other field is refused by its name.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sfumato.core.path import MAX_STEPS
 from sfumato.core.solvers import SOLVERS
+from sfumato.serving import State
 
-MAX_STEPS_ASKED = min(1000, MAX_STEPS)
+MAX_REQUEST_STEPS = min(1000, MAX_STEPS)
 
 
 def _known_solver(name: str) -> str:
@@ -23,26 +24,19 @@ def _known_solver(name: str) -> str:
 
 
 SolverName = Annotated[str, Field(json_schema_extra={"enum": list(SOLVERS)}), AfterValidator(_known_solver)]
-Who = Annotated[str, Field(max_length=512)]
 OutputFormat = Literal["png", "jpeg", "webp"]
+UserName = Annotated[str | None, Field(max_length=512)]
+Strength = Annotated[
+    float | None, Field(gt=0, le=1, description="How much of the picture is forgotten; 1 is all.")
+]
 
 
-class Asked(BaseModel):
-    """A request; a field that is null is left out."""
+class Delivery(BaseModel):
+    """A request: how its pictures are returned, and to whom. A field that is null counts as left out."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    user: Who | None = Field(default=None, description="Who asks; clients take turns.")
-
-    @property
-    def who(self) -> str:
-        """Who asks, as far as it says."""
-        return self.user or ""
-
-
-class Delivery(Asked):
-    """How pictures are given back."""
-
+    user: UserName = Field(default=None, description="The user; users take turns.")
     response_format: Literal["url", "b64_json"] | None = None
     output_format: OutputFormat | None = None
     output_compression: int | None = Field(default=None, ge=0, le=100)
@@ -51,8 +45,13 @@ class Delivery(Asked):
         default=None, ge=0, le=3, description="Previews of one picture, while streaming."
     )
 
+    @property
+    def user_name(self) -> str:
+        """The user, where the request names one."""
+        return self.user or ""
+
     @model_validator(mode="after")
-    def _nothing_ignored(self) -> Delivery:
+    def _no_field_without_effect(self) -> Delivery:
         if self.output_compression is not None and self.output_format not in ("jpeg", "webp"):
             raise ValueError("output_compression is for jpeg and webp: a png is exact")
         if self.partial_images and not self.stream:
@@ -62,64 +61,51 @@ class Delivery(Asked):
         return self
 
 
-class Drawn(BaseModel):
-    """How pictures are sampled: the names that diffusers uses."""
-
-    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_STEPS_ASKED)
-    solver: SolverName | None = None
-    seed: int | None = Field(
-        default=None, ge=0, le=2**64 - 1, description="Of the first picture; picture i has seed + i."
-    )
-
-
-class Worded(Drawn):
-    """What is drawn, in words."""
-
-    prompt: str = Field(min_length=1, max_length=32_000)
-    negative_prompt: str | None = Field(default=None, max_length=32_000)
-    guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
-
-
-class Counted(BaseModel):
-    """Which model draws, how many pictures, and how large they are given back."""
+class ImageRequest(Delivery):
+    """What all requests for images may say; the settings of the sampler have the names of diffusers."""
 
     model: str | None = Field(default=None, max_length=1000)
     n: int | None = Field(default=None, ge=1, le=10)
     size: str | None = Field(
         default=None,
         max_length=32,
-        description="auto, the model's own size, or a multiple of it, in which every pixel is so many wide.",
+        description="auto, the model's size, or a multiple of it: then every pixel is enlarged.",
     )
-    safety_identifier: Who | None = Field(default=None, description="As user.")
+    safety_identifier: UserName = Field(default=None, description="As user.")
     quality: Literal["auto"] | None = None
     background: Literal["auto", "opaque"] | None = None
-
-
-class Generate(Counted, Worded, Delivery):
-    """Pictures of a prompt."""
+    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_REQUEST_STEPS)
+    solver: SolverName | None = None
+    seed: int | None = Field(
+        default=None, ge=0, le=2**64 - 1, description="Of the first picture; picture i has seed + i."
+    )
 
     @property
-    def who(self) -> str:
-        return self.safety_identifier or self.user or ""
+    def user_name(self) -> str:
+        return self.safety_identifier or super().user_name
+
+
+class Generate(ImageRequest):
+    """Pictures of a prompt."""
+
+    prompt: str = Field(min_length=1, max_length=32_000)
+    negative_prompt: str | None = Field(default=None, max_length=32_000)
+    guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
 
 
 class Edit(Generate):
     """Pictures made from pictures; the files are `image` (several: `image[]`) and `mask`."""
 
-    strength: float | None = Field(default=None, gt=0, le=1, description="How much is forgotten; 1 is all.")
+    strength: Strength = None
 
 
-class Variation(Counted, Drawn, Delivery):
+class Variation(ImageRequest):
     """Variations of a picture, the file `image`."""
 
-    strength: float | None = Field(default=None, gt=0, le=1, description="How much is forgotten; 1 is all.")
-
-    @property
-    def who(self) -> str:
-        return self.safety_identifier or self.user or ""
+    strength: Strength = None
 
 
-class GivenPicture(BaseModel):
+class InputPicture(BaseModel):
     """A picture that a recipe names."""
 
     model_config = ConfigDict(extra="forbid")
@@ -132,15 +118,17 @@ class GivenPicture(BaseModel):
 
 
 class RunRecipe(Delivery):
-    """A recipe and the pictures that it names: by their sha256, or by any name that stands in its place."""
+    """A recipe and the pictures that it names: by their sha256, or by any other name."""
 
     recipe: dict[str, Any] = Field(
-        description="As pictures carry it; what is left out is the model's default.",
+        description="As pictures carry it; a field that is left out has the model's default.",
         examples=[{"model": "digits", "expression": {"prompt": "7"}, "count": 2}],
     )
-    pictures: dict[str, GivenPicture] = Field(default={}, max_length=16)
+    pictures: dict[str, InputPicture] = Field(default={}, max_length=16)
     enlarge: int = Field(default=1, ge=1, le=16)
-    background: bool = Field(default=False, description="Answer at once; the job is asked for by its id.")
+    background: bool = Field(
+        default=False, description="Answer at once; GET /v1/jobs/ID says how the job stands."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_wait(self) -> RunRecipe:
@@ -167,7 +155,7 @@ class TokenDetails(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens: a model of one's own counts none."""
+    """Tokens: local models count none."""
 
     input_tokens: int = 0
     input_tokens_details: TokenDetails = TokenDetails()
@@ -187,7 +175,7 @@ class Images(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A model; beyond the API: what it answers and how large its pictures are."""
+    """A model; beyond the API: its class names and the size of its pictures."""
 
     id: str
     object: Literal["model"] = "model"
@@ -210,7 +198,7 @@ class JobInfo(BaseModel):
     id: str
     object: Literal["job"] = "job"
     created: int
-    status: Literal["queued", "running", "done", "failed", "cancelled"]
+    status: State
     progress: float
     seconds_left: float
     recipes: list[dict[str, Any]]

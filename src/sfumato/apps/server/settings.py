@@ -1,6 +1,4 @@
-"""What a server is told when it starts."""
-
-from __future__ import annotations
+"""The settings of a server."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -13,20 +11,20 @@ MIN_KEY = 16  # characters of an API key
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where it listens, who may ask, and how much.
+    """The address, the access and the limits of a server.
 
-    hosts            names that Host may have; on a loopback address those of this machine are added
-    origins          pages of other origins that may ask (CORS); none by default
-    api_key          what every request must carry; needed on an address that others can reach
+    hosts            names that Host may have; on a loopback address those of this machine too
+    origins          origins whose pages may send requests (CORS); none by default
+    api_key          key of every request; needed on an address that other machines reach
     upload_bytes     of one request, pictures and all
     json_bytes       of one request without pictures
     upload_pixels    of one uploaded picture
     canvas_pixels    of one picture that is made
     files, fields    parts of a multipart request
     body_seconds     for a request to arrive
-    drain_seconds    for accepted requests to end when the server is told to stop
+    drain_seconds    for accepted requests to end after a signal to stop
     beat_seconds     without a sign of the worker before it counts as stuck
-    kept_bytes, kept_seconds    results that wait to be fetched
+    kept_bytes, kept_seconds    of results that wait to be fetched
     """
 
     host: str = "127.0.0.1"
@@ -49,10 +47,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.api_key is not None and (len(self.api_key) < MIN_KEY or not self.api_key.isascii()):
-            raise UsageError(f"an API key has at least {MIN_KEY} characters, all of them ASCII")
+            raise UsageError(f"--api-key has at least {MIN_KEY} characters, all of them ASCII")
         if not self.loopback and self.api_key is None:
             raise UsageError(
-                f"{self.host} can be reached by others: give --api-key-file, or listen on 127.0.0.1"
+                f"--host {self.host} is open to other machines: give --api-key-file, or --host 127.0.0.1"
             )
 
     @property

@@ -1,11 +1,8 @@
-"""What waits to be fetched, in memory and within bounds: jobs by their id, files under names made here."""
-
-from __future__ import annotations
+"""Results that wait to be fetched, in memory and within bounds: jobs by id, files by random names."""
 
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from sfumato.serving import Job
@@ -22,17 +19,30 @@ class File:
     made: float = field(default_factory=time.monotonic)
 
 
+@dataclass(frozen=True, eq=False)
+class KeptJob:
+    """A job, and the whole factor that enlarges its pictures."""
+
+    job: Job
+    enlarge: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of its pictures."""
+        return sum(x.numel() * x.element_size() for x in self.job.pictures if x is not None)
+
+
 class Store:
-    """Files of at most so many bytes and seconds, the oldest leave first; so do jobs that have ended."""
+    """Files and ended jobs, at most max_bytes of them and at most `seconds` old. The oldest leave first."""
 
     def __init__(self, *, max_bytes: int, seconds: float) -> None:
         self.max_bytes, self.seconds = max_bytes, seconds
-        self._files: OrderedDict[str, File] = OrderedDict()
-        self._jobs: OrderedDict[str, tuple[Job, int]] = OrderedDict()  # with the factor of its pictures
+        self._files: dict[str, File] = {}
+        self._jobs: dict[str, KeptJob] = {}
         self._lock = threading.Lock()
 
     def put(self, file: File, extension: str) -> str:
-        """Keep a file; returns its name, which nobody can guess."""
+        """Keep a file; returns its name, which cannot be guessed."""
         name = f"{secrets.token_hex(16)}{extension}"
         with self._lock:
             self._files[name] = file
@@ -40,51 +50,44 @@ class Store:
         return name
 
     def file(self, name: str) -> File | None:
-        """The file of this name, where it is still there."""
+        """The file of this name, or None."""
         with self._lock:
             self._tidy()
             return self._files.get(name)
 
-    def keep(self, job: Job, enlarge: int) -> None:
-        """Keep a job, so that it can be asked for."""
+    def keep(self, kept: KeptJob) -> None:
+        """Keep a job, to be found by its id."""
         with self._lock:
-            self._jobs[job.id] = (job, enlarge)
+            self._jobs[kept.job.id] = kept
             self._tidy()
 
     def forget(self, job: Job) -> None:
-        """Nobody will ask for it again."""
         with self._lock:
             self._jobs.pop(job.id, None)
 
-    def job(self, name: str) -> tuple[Job, int] | None:
-        """The job of this id and its factor, where it is still there."""
+    def job(self, name: str) -> KeptJob | None:
+        """The job of this id, or None."""
         with self._lock:
             self._tidy()
             return self._jobs.get(name)
 
     @property
     def bytes(self) -> int:
-        """What the files and the pictures of kept jobs hold."""
-        files = sum(len(file.data) for file in self._files.values())
-        return files + sum(_bytes(job) for job, _ in self._jobs.values())
+        """Bytes of the files and of the pictures of kept jobs."""
+        return self._file_bytes() + sum(kept.bytes for kept in self._jobs.values())
+
+    def _file_bytes(self) -> int:
+        return sum(len(file.data) for file in self._files.values())
 
     def _tidy(self) -> None:
         old = time.monotonic() - self.seconds
-        while self._files and (
-            next(iter(self._files.values())).made < old
-            or sum(len(file.data) for file in self._files.values()) > self.max_bytes
-        ):
-            self._files.popitem(last=False)
-        ended = [name for name, (job, _) in self._jobs.items() if job.state.ended]
-        held = sum(_bytes(job) for job, _ in self._jobs.values())
-        for name in ended:
-            job, _ = self._jobs[name]
-            late = time.time() - job.created > self.seconds
-            if not late and held <= self.max_bytes and len(self._jobs) <= MAX_JOBS:
+        for name, file in list(self._files.items()):
+            if file.made >= old and self._file_bytes() <= self.max_bytes:
                 break
-            held -= _bytes(job)
-            del self._jobs[name]
-
-
-def _bytes(job: Job) -> int:
-    return sum(x.numel() * x.element_size() for x in job.pictures if x is not None)
+            del self._files[name]
+        held = sum(kept.bytes for kept in self._jobs.values())
+        for name, kept in list(self._jobs.items()):
+            late = time.time() - kept.job.created > self.seconds
+            if kept.job.state.ended and (late or held > self.max_bytes or len(self._jobs) > MAX_JOBS):
+                held -= kept.bytes
+                del self._jobs[name]

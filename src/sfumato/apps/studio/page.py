@@ -1,7 +1,5 @@
 """The page: settings, tabs, and the history with the recipe of every picture."""
 
-from __future__ import annotations
-
 import json
 import os
 from typing import Any, NoReturn
@@ -14,8 +12,9 @@ from gradio import processing_utils
 
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.studio import tabs
-from sfumato.apps.studio.desk import Desk, Wishes
-from sfumato.apps.studio.parts import Wiring, controls, quick, stage
+from sfumato.apps.studio.backend import Backend, SamplingSettings
+from sfumato.apps.studio.components import LIGHT, PICKER, Wiring, make_controls, quick, result_panel
+from sfumato.apps.studio.images import blank_pad
 from sfumato.apps.studio.theme import CSS, FRAME, theme
 from sfumato.errors import UsageError
 from sfumato.pictures import read_metadata
@@ -23,12 +22,6 @@ from sfumato.recipe import parse_recipe
 from sfumato.serving import Part, Worker
 
 USER = "sfumato"  # with the API key as its password
-_LIGHT: dict[str, Any] = {
-    "show_progress": "hidden",
-    "queue": False,
-    "concurrency_limit": None,
-    "api_visibility": "private",
-}
 
 
 def mount(app: FastAPI, worker: Worker, settings: Settings) -> None:
@@ -37,7 +30,7 @@ def mount(app: FastAPI, worker: Worker, settings: Settings) -> None:
     setattr(processing_utils, "async_ssrf_protected_get", _fetch_nothing)  # noqa: B010
     gr.mount_gradio_app(
         app,
-        build(Desk(worker)),
+        build(Backend(worker)),
         path="/",
         auth=None if settings.api_key is None else (USER, settings.api_key),
         auth_message="The password is the API key.",
@@ -57,55 +50,43 @@ async def _fetch_nothing(url: str) -> NoReturn:  # noqa: ARG001
     raise ValueError("no address is fetched here: upload the picture")
 
 
-def build(desk: Desk) -> gr.Blocks:
-    """The page over a desk."""
+def build(backend: Backend) -> gr.Blocks:
+    """The page of a backend."""
     page: gr.Blocks
     with gr.Blocks(title="sfumato", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML("<h1>sfumato</h1><p>Pictures out of noise, several meanings at a time.</p>", elem_id="head")
-        settings = controls(desk)
-        history = gr.Gallery(
-            show_label=False,
-            columns=10,
-            height="auto",
-            object_fit="contain",
-            allow_preview=False,
-            interactive=False,
-            format="png",
-            elem_id="history",
-            elem_classes="pixels",
-            buttons=[],
-            render=False,
-        )
-        wiring = Wiring(desk, settings, history)
+        controls = make_controls(backend)
+        history = gr.Gallery(columns=10, elem_id="history", elem_classes="pixels", render=False, **PICKER)
+        wiring = Wiring(backend, controls, history)
         with gr.Tabs():
             with gr.Tab("Generate", id="generate"):
-                tabs.generate(desk, wiring)
+                tabs.generate(wiring)
             with gr.Tab("Illusions", id="illusions"):
-                tabs.illusions(desk, wiring)
+                tabs.illusions(wiring)
             with gr.Tab("Edit", id="edit"):
-                pads = tabs.edit(desk, wiring)
+                pad = tabs.edit(wiring)
             with gr.Tab("Understand", id="understand"):
-                tabs.understand(desk, wiring)
+                tabs.understand(wiring)
             with gr.Tab("Digits", id="digits"):
-                tabs.digits(desk, wiring)
+                tabs.digits(wiring)
         with gr.Accordion("Made on this page, and how: pick a picture for its recipe", open=True):
             history.render()  # type: ignore[no-untyped-call]
-            _recipes(desk, wiring)
+            _recipes(wiring)
 
-        def grounds(name: str) -> Any:
-            return tuple(tabs.ground(desk, name, drawn_on) for _, drawn_on in pads)
+        def blank(name: str) -> Any:
+            return blank_pad(backend, name)
 
-        gr.on([page.load, settings.model.change], grounds, settings.model, [pad for pad, _ in pads], **_LIGHT)
+        gr.on([page.load, controls.model.change], blank, controls.model, pad, **LIGHT)
 
         def left(request: gr.Request) -> None:
-            desk.leave(request.session_hash)
+            backend.leave(request.session_hash)
 
         page.unload(left)
     return page
 
 
-def _recipes(desk: Desk, wiring: Wiring) -> None:
-    """The recipe of a picture: shown, loaded from a file, edited, made again, taken away."""
+def _recipes(wiring: Wiring) -> None:
+    """The recipe of a picture: shown, loaded from a file, edited, made again, downloaded."""
     with gr.Row():
         with gr.Column(scale=3, min_width=280):
             recipe = gr.Code(
@@ -119,11 +100,11 @@ def _recipes(desk: Desk, wiring: Wiring) -> None:
                 elem_id="dropped",
             )
             download = gr.DownloadButton("Download with its recipe", interactive=False, elem_id="download")
-    again = stage("again", "Make again")
+    again = result_panel("again", "Make again")
 
     @quick
     def pick(event: gr.SelectData, request: gr.Request) -> Any:
-        made = desk.visitor(request.session_hash).history
+        made = wiring.made(request)
         if not 0 <= event.index < len(made):
             return gr.skip(), gr.skip()
         entry = made[event.index]
@@ -138,17 +119,16 @@ def _recipes(desk: Desk, wiring: Wiring) -> None:
             raise UsageError("this picture carries no recipe of sfumato")
         return _text(parse_recipe(metadata["recipe"]).plain())
 
-    def order(wish: Wishes, values: list[Any]) -> list[Part]:  # noqa: ARG001
-        (text,) = values
+    def make_parts(settings: SamplingSettings, text: str) -> list[Part]:  # noqa: ARG001
         try:
             data = json.loads(text or "")
         except ValueError:
-            raise UsageError("this is no recipe: pick a picture of the history, or drop one") from None
-        return [desk.again(parse_recipe(data))]
+            raise UsageError("Recipe holds no recipe: pick a picture of the history, or drop one") from None
+        return [wiring.backend.again(parse_recipe(data))]
 
-    wiring.history.select(pick, outputs=[recipe, download], **_LIGHT)
-    dropped.change(load, dropped, recipe, **_LIGHT)
-    wiring.make([again.go.click], again, order, [recipe])
+    wiring.history.select(pick, outputs=[recipe, download], **LIGHT)
+    dropped.change(load, dropped, recipe, **LIGHT)
+    wiring.make(again, make_parts, [recipe])
 
 
 def _text(recipe: dict[str, Any]) -> str:

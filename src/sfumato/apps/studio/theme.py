@@ -1,6 +1,4 @@
-"""How the page looks: fonts of the system, so that nothing is asked of any other server."""
-
-from __future__ import annotations
+"""The look of the page: system fonts, so that the browser contacts no other server."""
 
 import gradio as gr
 

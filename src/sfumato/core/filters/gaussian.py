@@ -54,16 +54,11 @@ class LowPass(Filter):
 
 
 @dataclass(frozen=True)
-class HighPass(Filter):
+class HighPass(LowPass):
     """I - G: what LowPass(sigma) leaves."""
 
     name = "high_pass"
     description = "what is seen from near: the rest of low_pass"
-
-    sigma: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "sigma", _sigma(self.sigma, f"sigma of {self.name}"))
 
     def apply(self, x: Tensor) -> Tensor:
         return x - _blurred(x, self.sigma)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sfumato.core.content import Content
 from sfumato.core.filters.base import Filter
+from sfumato.core.hashed import HashedTensor
 from sfumato.errors import UsageError
 
 
@@ -26,7 +26,7 @@ class Mask(Filter):
 
     values: InitVar[Tensor]
     outside: bool = False
-    content: Content = field(init=False)
+    held: HashedTensor = field(init=False)
 
     def __post_init__(self, values: Tensor) -> None:
         if values.dim() < 2 or values.shape[:-2].numel() != 1 or not values.numel():
@@ -35,7 +35,7 @@ class Mask(Filter):
         if not bool(((numbers >= 0) & (numbers <= 1)).all()):
             low, high = numbers.min().item(), numbers.max().item()
             raise UsageError(f"the values of a mask lie in [0, 1], not from {low:g} to {high:g}")
-        object.__setattr__(self, "content", Content(numbers.reshape(1, 1, *values.shape[-2:])))
+        object.__setattr__(self, "held", HashedTensor(numbers.reshape(1, 1, *values.shape[-2:])))
 
     def __str__(self) -> str:
         return f"{'~' if self.outside else ''}mask:sha256={self.sha256}"
@@ -43,12 +43,12 @@ class Mask(Filter):
     @property
     def tensor(self) -> Tensor:
         """The mask as it was given, (1, 1, h, w) float32, whether or not `outside` is set."""
-        return self.content.tensor
+        return self.held.tensor
 
     @property
     def sha256(self) -> str:
         """The hash of the mask as it was given."""
-        return self.content.sha256
+        return self.held.sha256
 
     def weights(self, height: int, width: int) -> Tensor:
         """How much of each pixel this filter lets through, (1, 1, H, W) float32 in [0, 1]."""

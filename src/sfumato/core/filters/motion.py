@@ -19,18 +19,6 @@ Taps = tuple[tuple[int, int, float], ...]  # (down, right, weight)
 MAX_LENGTH = 64.0
 
 
-def _check(filter_: Motion | Still) -> None:
-    for key in ("angle", "length"):
-        object.__setattr__(filter_, key, finite(getattr(filter_, key), f"{key} of {filter_.name}"))
-    if not 0 <= filter_.angle < 180:
-        raise UsageError(f"angle of {filter_.name} lies in [0, 180) degrees, not {filter_.angle:g}")
-    length = filter_.length
-    if not 2 <= length <= MAX_LENGTH:
-        raise UsageError(
-            f"length of {filter_.name} lies in [2, {MAX_LENGTH:g}] pixels at a height of 64, not {length:g}"
-        )
-
-
 @dataclass(frozen=True)
 class Motion(Filter):
     """M: the mean along a line through each pixel (Factorized Diffusion, sec. 3.4).
@@ -47,7 +35,13 @@ class Motion(Filter):
     length: float = 7.0
 
     def __post_init__(self) -> None:
-        _check(self)
+        for key in ("angle", "length"):
+            object.__setattr__(self, key, finite(getattr(self, key), f"{key} of {self.name}"))
+        if not 0 <= self.angle < 180:
+            raise UsageError(f"angle of {self.name} lies in [0, 180) degrees, not {self.angle:g}")
+        if not 2 <= self.length <= MAX_LENGTH:
+            limits = f"[2, {MAX_LENGTH:g}] pixels at a height of 64"
+            raise UsageError(f"length of {self.name} lies in {limits}, not {self.length:g}")
 
     def apply(self, x: Tensor) -> Tensor:
         return _moved(x, self.angle, self.length)
@@ -57,17 +51,11 @@ class Motion(Filter):
 
 
 @dataclass(frozen=True)
-class Still(Filter):
+class Still(Motion):
     """I - M: what Motion leaves, seen at rest."""
 
     name = "still"
     description = "what is seen at rest: the rest of motion"
-
-    angle: float = 45.0
-    length: float = 7.0
-
-    def __post_init__(self) -> None:
-        _check(self)
 
     def apply(self, x: Tensor) -> Tensor:
         return x - _moved(x, self.angle, self.length)

@@ -7,12 +7,13 @@ not know.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from sfumato.core.solvers.ancestral import DDIM, DDPM, Euler
-from sfumato.core.solvers.base import Denoise, Draw, Past, Solver, Stepping, climb
+from sfumato.core.solvers.base import Denoise, PreviousStep, Solver, Stepping, StepState, renoise
 from sfumato.core.solvers.heun import Heun
 from sfumato.core.solvers.multistep import DPMSolverPP, UniPC
+from sfumato.core.writing import Inputs, Writer, own_input
 from sfumato.errors import UsageError
 
 __all__ = [
@@ -21,15 +22,17 @@ __all__ = [
     "DDPM",
     "DPMSolverPP",
     "Denoise",
-    "Draw",
     "Euler",
     "Heun",
-    "Past",
+    "PreviousStep",
     "Solver",
+    "StepState",
     "Stepping",
     "UniPC",
-    "climb",
     "make_solver",
+    "read_solver",
+    "renoise",
+    "write_solver",
 ]
 
 
@@ -65,3 +68,15 @@ def make_solver(name: str, **options: object) -> Solver:
         has = f"its options are {', '.join(known)}" if known else "it has none"
         raise UsageError(f"the solver {name} has no option {', '.join(unknown)}: {has}")
     return SOLVERS[name](**options)
+
+
+def write_solver(solver: Solver, writer: Writer) -> tuple[str, dict[str, float | str]]:
+    """The name and options of a solver in a recipe; one of the user's own becomes an input under its name."""
+    if solver.key is None:
+        return writer.own(solver, "solver"), {}
+    return solver.key, solver.options()
+
+
+def read_solver(name: str, options: Mapping[str, float | str], inputs: Inputs) -> Solver:
+    """The solver that `write_solver` wrote; UsageError where there is none."""
+    return own_input(inputs, name, Solver) if name.startswith("solver ") else make_solver(name, **options)  # type: ignore[type-abstract]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import Level
-from sfumato.core.solvers.base import Denoise, Draw, Past, Solver, Stepping
+from sfumato.core.solvers.base import Solver, Stepping, StepState
 from sfumato.errors import UsageError
 
 Variance = Literal["fixed_small", "fixed_large", "learned"]
@@ -40,6 +40,7 @@ class DDPM(Solver):
     step adds no noise.
     """
 
+    key = "ddpm"
     _: KW_ONLY
     variance: Variance = "fixed_small"
 
@@ -55,21 +56,14 @@ class DDPM(Solver):
     def reads_variance(self) -> bool:
         return self.variance == "learned"
 
-    def step(  # noqa: PLR0917
-        self,
-        x: Tensor,
-        now: Level,
-        to: Level,
-        denoise: Denoise,
-        draw: Draw,
-        history: list[Past],  # noqa: ARG002
-    ) -> Stepping:
-        estimate = yield from denoise(x, now)
+    def step(self, state: StepState) -> Stepping:
+        x, now, to = state.x, state.now, state.to
+        estimate = yield from state.denoise(x, now)
         beta, keep = forward_variance(now, to), (to.sigma / now.sigma) ** 2
         mean = (to.alpha * beta / now.sigma**2) * estimate.x0 + (now.alpha / to.alpha * keep) * x
         if to.sigma == 0:
             return mean
-        return mean + self._deviation(beta, beta * keep, estimate) * draw()
+        return mean + self._deviation(beta, beta * keep, estimate) * state.draw()
 
     def _deviation(self, large: float, small: float, estimate: Estimate) -> float | Tensor:
         match self.variance:
@@ -89,11 +83,12 @@ class DDIM(Solver):
     """Song et al. 2021a, eqs. 12 and 16: alpha_s x0 + sqrt(sigma_s^2 - d^2) eps + d noise.
 
     d = eta times DDPM's small deviation: eta = 0 is deterministic, eta = 1 has DDPM's small variance.
-    direction: which x0 eps is told from where x0 was clipped. clipped, so that x, x0 and eps agree
+    direction: which x0 gives eps where x0 was clipped. clipped, so that x, x0 and eps agree
     (diffusers' use_clipped_model_output=True); raw, the estimate before clipping, as diffusers has it by
     default.
     """
 
+    key = "ddim"
     _: KW_ONLY
     eta: float = 0.0
     direction: Direction = "clipped"
@@ -110,22 +105,15 @@ class DDIM(Solver):
     def stochastic(self) -> bool:
         return self.eta > 0
 
-    def step(  # noqa: PLR0917
-        self,
-        x: Tensor,
-        now: Level,
-        to: Level,
-        denoise: Denoise,
-        draw: Draw,
-        history: list[Past],  # noqa: ARG002
-    ) -> Stepping:
-        estimate = yield from denoise(x, now)
+    def step(self, state: StepState) -> Stepping:
+        x, now, to = state.x, state.now, state.to
+        estimate = yield from state.denoise(x, now)
         variance = self.eta**2 * forward_variance(now, to) * (to.sigma / now.sigma) ** 2
         keep = math.sqrt(max(0.0, to.sigma**2 - variance)) / now.sigma
         mean = keep * x + (to.alpha - keep * now.alpha) * estimate.x0
         if self.direction == "raw" and estimate.unclipped is not None:
             mean = mean + keep * now.alpha * (estimate.x0 - estimate.unclipped)
-        return mean + math.sqrt(variance) * draw() if self.stochastic and to.sigma > 0 else mean
+        return mean + math.sqrt(variance) * state.draw() if self.stochastic and to.sigma > 0 else mean
 
 
 @dataclass(frozen=True)
@@ -135,5 +123,6 @@ class Euler(DDIM):
     In x / alpha and r, DDIM's deterministic step is Euler's: one implementation, with eta fixed at 0.
     """
 
+    key = "euler"
     eta: float = field(default=0.0, init=False, repr=False)
     direction: Direction = field(default="clipped", init=False, repr=False)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from sfumato.core.prediction import eps_of
-from sfumato.core.schedule import Level
-from sfumato.core.solvers.base import Denoise, Draw, Past, Solver, Stepping, toward_x0
+from sfumato.core.solvers.base import Solver, Stepping, StepState, toward_x0
 
 
 @dataclass(frozen=True)
@@ -19,19 +16,14 @@ class Heun(Solver):
     sigma = 0.
     """
 
-    def step(  # noqa: PLR0917
-        self,
-        x: Tensor,
-        now: Level,
-        to: Level,
-        denoise: Denoise,
-        draw: Draw,  # noqa: ARG002
-        history: list[Past],  # noqa: ARG002
-    ) -> Stepping:
-        x0 = (yield from denoise(x, now)).x0
+    key = "heun"
+
+    def step(self, state: StepState) -> Stepping:
+        x, now, to = state.x, state.now, state.to
+        x0 = (yield from state.denoise(x, now)).x0
         guess = toward_x0(x, x0, now, to)
         if now.alpha == 0 or to.sigma == 0:
             return guess
-        x0_there = (yield from denoise(guess, to)).x0
+        x0_there = (yield from state.denoise(guess, to)).x0
         slope = (eps_of(x, x0, now.alpha, now.sigma) + eps_of(guess, x0_there, to.alpha, to.sigma)) / 2
         return to.alpha * (x / now.alpha + (to.ratio - now.ratio) * slope)

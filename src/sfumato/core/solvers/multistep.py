@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sfumato.core.schedule import Level
-from sfumato.core.solvers.base import Denoise, Draw, Past, Solver, Stepping, log_ratio_step, toward_x0
+from sfumato.core.solvers.base import PreviousStep, Solver, Stepping, StepState, log_ratio_step, toward_x0
 from sfumato.errors import UsageError
 
 
@@ -36,9 +36,9 @@ class _Multistep(Solver):
             raise UsageError(f"the order of a multistep solver is 2 or 3, not {self.order!r}")
         object.__setattr__(self, "order", int(self.order))  # a recipe's numbers are floats
 
-    def _remember(self, history: list[Past], now: Level, x: Tensor, x0: Tensor) -> None:
+    def _remember(self, history: list[PreviousStep], now: Level, x: Tensor, x0: Tensor) -> None:
         if now.alpha > 0:
-            history.append(Past(now, x, x0))
+            history.append(PreviousStep(now, x, x0))
             del history[: -self.order]
 
 
@@ -52,16 +52,17 @@ class DPMSolverPP(_Multistep):
     which is of order 2 only (docs/log.md).
     """
 
-    def step(  # noqa: PLR0917
-        self,
-        x: Tensor,
-        now: Level,
-        to: Level,
-        denoise: Denoise,
-        draw: Draw,  # noqa: ARG002
-        history: list[Past],
-    ) -> Stepping:
-        x0 = (yield from denoise(x, now)).x0
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return f"dpm++{self.order}m"
+
+    def options(self) -> dict[str, float | str]:
+        return {}
+
+    def step(self, state: StepState) -> Stepping:
+        x, now, to = state.x, state.now, state.to
+        history = state.history
+        x0 = (yield from state.denoise(x, now)).x0
         self._remember(history, now, x, x0)
         straight = toward_x0(x, x0, now, to)
         if to.sigma == 0 or len(history) < 2:
@@ -71,12 +72,12 @@ class DPMSolverPP(_Multistep):
             return straight + self._second(history, h, to)
         return straight + self._third(history, h, to)
 
-    def _second(self, history: list[Past], h: float, to: Level) -> Tensor:
+    def _second(self, history: list[PreviousStep], h: float, to: Level) -> Tensor:
         before, here = history[-2:]
         r = log_ratio_step(before.level, here.level) / h
         return (-0.5 * to.alpha * math.expm1(-h) / r) * (here.x0 - before.x0)
 
-    def _third(self, history: list[Past], h: float, to: Level) -> Tensor:
+    def _third(self, history: list[PreviousStep], h: float, to: Level) -> Tensor:
         first, before, here = history[-3:]
         r0 = log_ratio_step(before.level, here.level) / h
         r1 = log_ratio_step(first.level, before.level) / h
@@ -91,21 +92,17 @@ class DPMSolverPP(_Multistep):
 class UniPC(_Multistep):
     """UniPC-2 or -3 with B(h) = e^h - 1, data prediction (Zhao et al. 2023).
 
-    The estimate that a step asks for also corrects the state that the step before predicted: the corrector
+    The estimate of a step also corrects the state that the step before predicted: the corrector
     raises the order by one and costs no estimate. Equal to diffusers' UniPCMultistepScheduler ("bh2", final
     sigma zero), but for the last step but one of an order-3 run, where diffusers falls back to order 2.
     """
 
-    def step(  # noqa: PLR0917
-        self,
-        x: Tensor,
-        now: Level,
-        to: Level,
-        denoise: Denoise,
-        draw: Draw,  # noqa: ARG002
-        history: list[Past],
-    ) -> Stepping:
-        x0 = (yield from denoise(x, now)).x0
+    key = "unipc"
+
+    def step(self, state: StepState) -> Stepping:
+        x, now, to = state.x, state.now, state.to
+        history = state.history
+        x0 = (yield from state.denoise(x, now)).x0
         if history:
             x = self._correct(x0, now, history)
         self._remember(history, now, x, x0)
@@ -114,7 +111,7 @@ class UniPC(_Multistep):
             return straight
         return straight + self._predict(history, to)
 
-    def _predict(self, history: list[Past], to: Level) -> Tensor:
+    def _predict(self, history: list[PreviousStep], to: Level) -> Tensor:
         """The predictor's correction for how x0 moves, through the past alone."""
         *past, here = history
         h = log_ratio_step(here.level, to)
@@ -123,7 +120,7 @@ class UniPC(_Multistep):
         slopes = [(p.x0 - here.x0) / r for p, r in zip(reversed(past), nodes, strict=True)]
         return -to.alpha * math.expm1(-h) * _combined(weights, slopes)
 
-    def _correct(self, x0: Tensor, now: Level, history: list[Past]) -> Tensor:
+    def _correct(self, x0: Tensor, now: Level, history: list[PreviousStep]) -> Tensor:
         """The step to `now` again, from `history[-1]`, with the x0 that was found there as one more node."""
         *past, start = history
         h = log_ratio_step(start.level, now)

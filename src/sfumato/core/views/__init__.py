@@ -3,7 +3,7 @@
 A reading of an anagram is V^T D(V x): the network looks at V x, its answer is carried back. With V^T V = I
 noise stays noise, and mixing x0, eps or v is the same thing (Geng et al. 2024, Visual Anagrams, sec. 3.3).
 Sizes are fractions of the picture and permutations follow from a seed, so that a view is the same at 64 and
-at 256, also on a low-resolution condition; where only nearly so, the view says it.
+at 256, also on a low-resolution condition; where that holds only nearly, the view's docstring states it.
 """
 
 from collections.abc import Mapping

@@ -19,7 +19,7 @@ class View(Named, ABC):
 
     Contract with expressions: `inverse` is the transpose, so V^T V = V V^T = I; both take and give
     (B, C, H, W) float tensors and treat every picture and every channel alike. A size that the view cannot
-    cut raises UsageError. Views are immutable and hashable: equal views are equal questions.
+    cut raises UsageError. Views are immutable and hashable: equal views make equal queries.
     """
 
     negates: bool = False  # whether values may change sign; a variance never does

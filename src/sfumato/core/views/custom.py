@@ -8,7 +8,7 @@ from dataclasses import InitVar, dataclass, field
 import torch
 from torch import Tensor
 
-from sfumato.core.content import digest
+from sfumato.core.hashed import digest
 from sfumato.core.views.base import Permutation, View, cell_size, move_cells
 from sfumato.errors import UsageError
 

@@ -11,8 +11,15 @@ from sfumato.core.named import finite
 from sfumato.core.views.base import Permutation, View, nearest, square
 
 
+class _Involution(View):
+    """A view that is its own inverse."""
+
+    def inverse(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+
 @dataclass(frozen=True)
-class Identity(View):
+class Identity(_Involution):
     """The picture as it is."""
 
     name = "identity"
@@ -21,38 +28,27 @@ class Identity(View):
     def forward(self, x: Tensor) -> Tensor:
         return x
 
-    def inverse(self, x: Tensor) -> Tensor:
-        return x
-
-
-class _Mirrored(View):
-    """A reflection, its own inverse."""
-
-    axis: int
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flip(self.axis)
-
-    def inverse(self, x: Tensor) -> Tensor:
-        return x.flip(self.axis)
-
 
 @dataclass(frozen=True)
-class Flip(_Mirrored):
+class Flip(_Involution):
     """Upside down: the rows in reverse order."""
 
     name = "flip"
     description = "upside down, as in a lake"
-    axis = -2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(-2)
 
 
 @dataclass(frozen=True)
-class Mirror(_Mirrored):
+class Mirror(_Involution):
     """Left and right exchanged: the columns in reverse order."""
 
     name = "mirror"
     description = "left and right exchanged"
-    axis = -1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(-1)
 
 
 class _Turned(View):
@@ -88,7 +84,7 @@ class RotateCounterclockwise(_Turned):
 
 
 @dataclass(frozen=True)
-class Rotate180(View):
+class Rotate180(_Involution):
     """Half a turn, of any picture."""
 
     name = "rotate_180"
@@ -97,12 +93,9 @@ class Rotate180(View):
     def forward(self, x: Tensor) -> Tensor:
         return x.rot90(2, (-2, -1))
 
-    def inverse(self, x: Tensor) -> Tensor:
-        return x.rot90(2, (-2, -1))
-
 
 @dataclass(frozen=True)
-class Negate(View):
+class Negate(_Involution):
     """Dark and light exchanged: the values negated. A variance passes unchanged."""
 
     name = "negate"
@@ -110,9 +103,6 @@ class Negate(View):
     negates = True
 
     def forward(self, x: Tensor) -> Tensor:
-        return -x
-
-    def inverse(self, x: Tensor) -> Tensor:
         return -x
 
     def forward_variance(self, variance: Tensor) -> Tensor:

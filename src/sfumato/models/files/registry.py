@@ -1,13 +1,12 @@
 """Short names and where their weights are. A model is loaded by its name or from a folder.
 
-torch is imported by `load` alone, so that a command line can list and complete the names at once.
+torch is imported by the functions alone, so that a command line can list and complete the names at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,35 +16,50 @@ from sfumato.errors import ModelUnavailableError, UsageError
 if TYPE_CHECKING:
     import torch
 
-    from sfumato.models.cascade import Cascade
+    from sfumato.models.cascade import Cascade, Stages
     from sfumato.models.model import Model
-    from sfumato.models.runtime.runner import Compile, Offload
+    from sfumato.models.runtime.placement import Compile, Offload, Placement
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One model that ships with the package."""
-
-    folder: str  #      under sfumato/weights
-    summary: str
-
-
-MODELS: dict[str, Entry] = {
-    "emoji": Entry(folder="emoji", summary="text to image, 64 x 64: emoji in four styles, free English text"),
-    "digits": Entry(folder="digits", summary="handwritten digits by class, 28 x 28: the modern preset"),
-    "digits-class": Entry(
-        folder="digits-class", summary="digits by class: the classic exercise, guidance 5, DDPM in 300 steps"
-    ),
-    "digits-time": Entry(
-        folder="digits-time", summary="digits of any class: the classic exercise, DDPM in 300 steps"
-    ),
-    "digits-denoise": Entry(folder="digits-denoise", summary="the classic one-step denoiser, sigma = 0.5"),
+# The models that ship with the package, under sfumato/weights: name -> summary.
+MODELS = {
+    "emoji": "text to image, 64 x 64: emoji in four styles, free English text",
+    "digits": "handwritten digits by class, 28 x 28: the modern preset",
+    "digits-class": "digits by class: the classic exercise, guidance 5, DDPM in 300 steps",
+    "digits-time": "digits of any class: the classic exercise, DDPM in 300 steps",
+    "digits-denoise": "the classic one-step denoiser, sigma = 0.5",
 }
 
 
-def weights_folder(entry: Entry) -> Path:
-    """Where the package keeps a model's weights."""
-    return Path(str(files("sfumato"))) / "weights" / entry.folder
+@dataclass(frozen=True)
+class Hub:
+    """A repository of the hub that has a short name; `larger` is that of the stage that upscales it."""
+
+    repository: str
+    summary: str
+    larger: str | None = None
+
+
+HUB = {
+    "deepfloyd": Hub("DeepFloyd/IF-I-XL-v1.0", "DeepFloyd IF stage I, 64 x 64, 4.3 B: text", "deepfloyd-2"),
+    "deepfloyd-l": Hub("DeepFloyd/IF-I-L-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.9 B: text", "deepfloyd-2"),
+    "deepfloyd-m": Hub(
+        "DeepFloyd/IF-I-M-v1.0", "DeepFloyd IF stage I, 64 x 64, 0.4 B: text", "deepfloyd-2-m"
+    ),
+    "deepfloyd-2": Hub("DeepFloyd/IF-II-L-v1.0", "DeepFloyd IF stage II, 64 to 256, 1.2 B", "x4-upscaler"),
+    "deepfloyd-2-m": Hub("DeepFloyd/IF-II-M-v1.0", "DeepFloyd IF stage II, 64 to 256, 0.4 B", "x4-upscaler"),
+    "x4-upscaler": Hub(
+        "stabilityai/stable-diffusion-x4-upscaler", "256 to 1024, in latents: DeepFloyd's III"
+    ),
+    "sd-1.5": Hub("stable-diffusion-v1-5/stable-diffusion-v1-5", "Stable Diffusion 1.5, latent, 512 x 512"),
+    "sd-xl": Hub("stabilityai/stable-diffusion-xl-base-1.0", "Stable Diffusion XL, latent, 1024 x 1024"),
+    "sd-2.1": Hub("stabilityai/stable-diffusion-2-1", "Stable Diffusion 2.1, latent, 768 x 768"),
+}
+
+
+def weights_folder(name: str) -> Path:
+    """Where the package keeps the weights of one of `MODELS`."""
+    return Path(str(files("sfumato"))) / "weights" / name
 
 
 def load(
@@ -60,74 +74,20 @@ def load(
 ) -> Model:
     """A model by its short name, from a folder that training or diffusers wrote, or by its id on the hub.
 
-    Computed in float32 by default. compile: whether torch.compile makes it faster, after a minute or two;
-    auto is off on a CPU, and on for long runs on a GPU. offload: where the weights of a pretrained model wait
-    while a GPU does not need them (both in models/speed.py). A hub id is `owner/name`, with
-    `@revision` where one is pinned; offline takes it from the local cache alone. embeddings: files of encoded
-    prompts (`sfumato encode`), with which a large text encoder is not fetched.
+    device, dtype, compile, offload: where and how it is run, as `Placement` has them; dtype None is float32.
+    A hub id is `owner/name`, with `@revision` where one is pinned; offline takes it from the local cache
+    alone. embeddings: files of encoded prompts (`sfumato encode`), with which a large text encoder is not
+    fetched.
 
     Raises:
         UsageError: embeddings that are not of this model; compiling or offloading that has no effect here.
         ModelUnavailableError: there is no such model, or it is gated or out of reach.
         SfumatoError: its weights are damaged, or not to be trusted.
     """
-    model = _found(
-        name,
-        device=device,
-        dtype=dtype,
-        compile=compile,
-        offload=offload,
-        offline=offline,
-        encoded=bool(embeddings),
-    )
-    for path in embeddings:
-        model.read_embeddings(Path(path))
+    placement = _placement(device, dtype, compile, offload)
+    model = _load(name, placement, offline=offline, encoded=bool(embeddings))
+    _read_embeddings([model], embeddings)
     return model
-
-
-def _found(
-    name: str,
-    *,
-    device: str | torch.device,
-    dtype: torch.dtype | None,
-    compile: Compile,
-    offload: Offload,
-    offline: bool,
-    encoded: bool,
-) -> Model:
-    """A model as `load` has it; encoded: its prompts come encoded."""
-    import torch
-
-    from sfumato.models.runtime.runner import check_compile, check_offload
-
-    dtype = dtype or torch.float32
-    check_offload(offload, torch.device(device), check_compile(compile, torch.device(device)))
-    model = _from_folder(name, device=device, dtype=dtype, offline=offline, encoded=encoded)
-    return model.to(device, dtype, compile=compile, offload=offload)
-
-
-def _from_folder(
-    name: str, *, device: str | torch.device, dtype: torch.dtype, offline: bool, encoded: bool
-) -> Model:
-    """The model of a name's folder, fetched where it must be."""
-    from sfumato.models.files.saved import load_model
-    from sfumato.models.files.store import DESCRIPTION
-    from sfumato.models.pretrained import HUB, fetch, is_repository, load_folder
-
-    entry = MODELS.get(name)
-    folder = weights_folder(entry) if entry is not None else Path(name)
-    if name in HUB or (entry is None and not folder.exists() and is_repository(name)):
-        fetched = fetch(name, offline=offline, encoded=encoded)
-        return load_folder(fetched, name=name, device=device, dtype=dtype)
-    own = (folder / DESCRIPTION).is_file()  #  a folder that was exported for diffusers has both
-    if (folder / "model_index.json").is_file() and not own:
-        return load_folder(folder, name=name, device=device, dtype=dtype)
-    if entry is not None or folder.is_dir():
-        return load_model(folder, name=name, device=device, dtype=dtype)
-    raise ModelUnavailableError(
-        f"no model {name!r}: give a folder with model.json or model_index.json, a hub id, or one of "
-        f"{', '.join([*MODELS, *HUB])}"
-    )
 
 
 def load_cascade(
@@ -153,32 +113,78 @@ def load_cascade(
         ModelUnavailableError, SfumatoError: as `load`.
     """
     from sfumato.models.cascade import Cascade
-    from sfumato.models.pretrained import HUB
 
-    found = partial(_found, device=device, dtype=dtype, compile=compile, offload=offload, offline=offline)
-    first = found(name, encoded=bool(embeddings))
-    cascade = Cascade(first, *(found(stage, encoded=bool(embeddings)) for stage in stages))
+    placement = _placement(device, dtype, compile, offload)
+    names = (name, *stages)
+    cascade = Cascade(*(_load(n, placement, offline=offline, encoded=bool(embeddings)) for n in names))
     published = HUB[name].larger if name in HUB and not stages else None
     if published is None and not stages:
         raise UsageError(f"no stages were published for {name}: name the models that make it larger")
     while published is not None:
         # what was published together has one text encoder, which the first model brings
-        cascade = Cascade(*cascade.models, found(published, encoded=True))
+        larger = _load(published, placement, offline=offline, encoded=True)
+        cascade = Cascade(*cascade.stages, larger)
         published = HUB[published].larger if upscale is not None and cascade.sizes[-1] < upscale else None
     if upscale is not None:
         cascade = cascade.up_to(upscale)
-    for path in embeddings:
-        _read_embeddings(cascade.models, Path(path))
-    return Cascade(*cascade.models, one_at_a_time=one_at_a_time)
+    _read_embeddings(cascade.stages, embeddings)
+    return Cascade(*cascade.stages, one_at_a_time=one_at_a_time)
 
 
-def _read_embeddings(models: Sequence[Model], path: Path) -> None:
-    """Give a file of embeddings to the models that it fits; to none of them is a UsageError."""
-    refused: list[UsageError] = []
-    for model in models:
-        try:
-            model.read_embeddings(path)
-        except UsageError as error:
-            refused.append(error)
-    if len(refused) == len(models):
-        raise refused[0]
+def model_of(model: Stages | str | Path) -> Stages:
+    """A model or a cascade as it is; a name or a folder as `load` has it, on the CPU.
+
+    Raises:
+        UsageError: it is none of these.
+        ModelUnavailableError, SfumatoError: as `load`.
+    """
+    if isinstance(model, str | Path):
+        return load(str(model))
+    if not hasattr(model, "stages"):
+        raise UsageError(f"{model!r:.80} is no model: give a Model, a Cascade, a name or a folder")
+    return model
+
+
+def _placement(
+    device: str | torch.device, dtype: torch.dtype | None, compile: Compile, offload: Offload
+) -> Placement:
+    import torch
+
+    from sfumato.models.runtime.placement import Placement
+
+    return Placement(device=device, dtype=dtype or torch.float32, compile=compile, offload=offload)
+
+
+def _load(name: str, placement: Placement, *, offline: bool, encoded: bool) -> Model:
+    """The model of a name or a folder, fetched where it must be; encoded: its prompts come encoded."""
+    from sfumato.models.files.saved import load_model
+    from sfumato.models.files.store import DESCRIPTION
+    from sfumato.models.pretrained import fetch, is_repository, load_folder
+
+    folder = weights_folder(name) if name in MODELS else Path(name)
+    if name in HUB or (name not in MODELS and not folder.exists() and is_repository(name)):
+        return load_folder(fetch(name, offline=offline, encoded=encoded), name=name, placement=placement)
+    own = (folder / DESCRIPTION).is_file()  #  a folder that was exported for diffusers has both
+    if (folder / "model_index.json").is_file() and not own:
+        return load_folder(folder, name=name, placement=placement)
+    if name in MODELS or folder.is_dir():
+        return load_model(folder, name=name, placement=placement)
+    raise ModelUnavailableError(
+        f"no model {name!r}: give a folder with model.json or model_index.json, a hub id, or one of "
+        f"{', '.join([*MODELS, *HUB])}"
+    )
+
+
+def _read_embeddings(models: Sequence[Model], paths: Sequence[str | Path]) -> None:
+    """Give each file of embeddings to the models that it fits; one that fits none is a UsageError."""
+    from sfumato.models.pretrained.prompts import encoded_prompts
+
+    for path in paths:
+        refused: list[UsageError] = []
+        for model in models:
+            try:
+                encoded_prompts(model).read(Path(path))
+            except UsageError as error:
+                refused.append(error)
+        if len(refused) == len(models):
+            raise refused[0]

@@ -1,5 +1,6 @@
 """Models of our own as folders: written whole, read when every byte of them is what it should be."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -8,38 +9,53 @@ import torch
 
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import schedule_from_dict
-from sfumato.errors import SfumatoError
+from sfumato.errors import SfumatoError, UsageError, first_line
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.store import DESCRIPTION, read_folder, write_folder
-from sfumato.models.model import Model, SamplingDefaults
+from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.models.networks.names import build_network
 from sfumato.models.networks.text_to_image import PromptedUNet
-from sfumato.models.text_to_image import PromptedModel
+from sfumato.models.runtime.placement import Placement
+from sfumato.models.text_to_image import TextConditioner
 
 FORMAT = 1
 
 
-def model_of(network: Network, **facts: Any) -> Model:
-    """The model of a network of ours: one that is asked with words has a text encoder in front."""
-    kind = PromptedModel if isinstance(network, PromptedUNet) else Model
-    return kind(network=network, **facts)
+def build_model(network: Network, *, class_names: Sequence[str] = (), **parts: Any) -> Model:
+    """The model of a network of ours, with a text encoder where it takes words; `parts` as `Model`."""
+    if isinstance(network, PromptedUNet):
+        return Model(network, conditioner=TextConditioner(network.styles), **parts)
+    return Model(network, classes=class_names or None, **parts)
 
 
 def save_model(model: Model, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Publish a model as `folder`, whole or not at all; the weights are stored as `dtype`.
 
     Raises:
+        UsageError: its network is none of `networks.NETWORKS`.
         SfumatoError: the folder cannot be written.
     """
-    write_folder(folder, describe(model), model.network.state_dict(), dtype=dtype)
+    write_folder(folder, describe(model), own_network(model).state_dict(), dtype=dtype)
+
+
+def own_network(model: Model) -> Network:
+    """The network of a model that is saved by its kind and configuration; else UsageError."""
+    if not isinstance(model.network, Network):
+        raise UsageError(
+            f"{model.name} cannot be saved: its network is none of sfumato's own kinds (a pretrained one "
+            "stays in its folder)"
+        )
+    return model.network
 
 
 def describe(model: Model) -> dict[str, Any]:
     """What `model.json` says of a model, its weights left out."""
+    network = own_network(model)
     return {
         "format": FORMAT,
         "name": model.name,
-        "network": {"kind": model.network.kind, "config": model.network.config()},
+        "network": {"kind": network.kind, "config": network.config()},
         "schedule": model.schedule.to_dict(),
         "prediction": model.prediction,
         "shape": list(model.shape),
@@ -49,14 +65,10 @@ def describe(model: Model) -> dict[str, Any]:
     }
 
 
-def load_model(
-    folder: Path,
-    *,
-    name: str | None = None,
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-) -> Model:
+def load_model(folder: Path, *, name: str | None = None, placement: Placement | None = None) -> Model:
     """The model of a folder, its weights verified; `name` is what recipes call it, by default its own name.
+
+    placement: None is the CPU, in float32.
 
     Raises:
         ModelUnavailableError: there is none.
@@ -71,7 +83,7 @@ def load_model(
         network = build_network(description["network"]["kind"], description["network"]["config"])
         network.load_state_dict(tensors)
         channels, height, width = description["shape"]
-        model = model_of(
+        model = build_model(
             network,
             name=name or description["name"],
             schedule=schedule_from_dict(description["schedule"]),
@@ -82,13 +94,9 @@ def load_model(
             provenance=description["provenance"],
             sha256=description["weights"]["sha256"],
         )
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        RuntimeError,
-    ) as error:  # a UsageError is a ValueError
-        reason = str(error).splitlines()[0]
-        raise SfumatoError(f"{folder / DESCRIPTION} does not describe a model: {reason}") from error
-    return model.to(device, dtype)
+    # a UsageError is a ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise SfumatoError(
+            f"{folder / DESCRIPTION} does not describe a model: {first_line(error)}"
+        ) from error
+    return model if placement is None else model.place(placement)

@@ -8,14 +8,14 @@ states. Weights of more than `SHARD` bytes lie in several files:
     "files": [{"file": "tokenizer.json", "sha256": ..., "bytes": ...}]        what else the model needs
 
 The sha256 of weights in shards is that of the shards' own, one after another in hexadecimal. Files may lie in
-folders below; "prefix" beside the weights is what their names begin with in the files (exported.py).
+folders below; "prefix" beside the weights is what their names begin with in the files (export.py).
 """
 
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.models.files.reading import joint_sha256, read_json
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
@@ -44,10 +45,8 @@ def write_folder(
     """Publish weights with their description; a folder that is there already is replaced.
 
     Args:
-        folder: where to.
         description: JSON-able; "weights" is added to it, and "files" where there are any.
-        tensors: by name; the floating-point ones are stored as `dtype`, the others as they are.
-        dtype: float32, float16 or bfloat16.
+        dtype: of the floating-point tensors as they are stored: float32, float16 or bfloat16.
         files: what else the model needs, by plain file name; `read_file` reads it.
         shard: bytes of one file of weights at most; a single tensor of more has a file of its own.
 
@@ -56,9 +55,14 @@ def write_folder(
     """
     parts = list(_parts({name: _stored(tensor, dtype) for name, tensor in tensors.items()}, shard))
     contents = {name: save(part) for name, part in zip(_names(len(parts)), parts, strict=True)}
-    stated = {**description, "weights": _state_weights(contents)}
+    shards = [file_entry(name, content) for name, content in contents.items()]
+    weights = shards[0]
+    if len(shards) > 1:
+        sha256 = joint_sha256([shard["sha256"] for shard in shards])
+        weights = {"sha256": sha256, "bytes": sum(shard["bytes"] for shard in shards), "shards": shards}
+    stated = {**description, "weights": weights}
     if files:
-        stated["files"] = [_state(name, content) for name, content in files.items()]
+        stated["files"] = [file_entry(name, content) for name, content in files.items()]
 
     def write(place: Path) -> None:
         for name, content in (contents | dict(files or {})).items():
@@ -69,11 +73,7 @@ def write_folder(
 
 
 def publish_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Publish what `write` puts into an empty folder; a model folder that is there already is replaced.
-
-    Raises:
-        SfumatoError: the folder cannot be written, or is there and holds something else than weights.
-    """
+    """Publish what `write` puts into an empty folder; errors are those of `write_folder`."""
     empty = folder.is_dir() and not any(folder.iterdir())
     if folder.exists() and not empty and not (folder / DESCRIPTION).is_file():
         raise SfumatoError(f"{folder} exists and is no model folder: choose another place")
@@ -95,8 +95,7 @@ def write_description(path: Path, description: Mapping[str, Any]) -> None:
 
 def _parts(tensors: Mapping[str, Tensor], limit: int) -> Iterator[dict[str, Tensor]]:
     """The tensors, in their order, in parts whose files have at most `limit` bytes."""
-    part: dict[str, Tensor] = {}
-    size = 0
+    part, size = dict[str, Tensor](), 0
     for name, tensor in tensors.items():
         more = tensor.nbytes + len(json.dumps(name)) + ENTRY
         if part and size + more > limit:
@@ -114,20 +113,9 @@ def _names(count: int) -> list[str]:
     return [f"model-{i:05}-of-{count:05}.safetensors" for i in range(1, count + 1)]
 
 
-def _state(name: str, content: bytes) -> dict[str, Any]:
+def file_entry(name: str, content: bytes) -> dict[str, Any]:
+    """What a description states of a file."""
     return {"file": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-
-
-def _state_weights(contents: Mapping[str, bytes]) -> dict[str, Any]:
-    shards = [_state(name, content) for name, content in contents.items()]
-    if len(shards) == 1:
-        return shards[0]
-    return {"sha256": _joint(shards), "bytes": sum(shard["bytes"] for shard in shards), "shards": shards}
-
-
-def _joint(shards: Sequence[Mapping[str, Any]]) -> str:
-    """The sha256 of weights that lie in several files."""
-    return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -161,7 +149,7 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         shards = weights.get("shards", [weights])
         stated = [(_below(shard["file"]), str(shard["sha256"])) for shard in shards]
         prefix = str(weights.get("prefix", ""))
-        whole = weights["sha256"] == (_joint(shards) if "shards" in weights else stated[0][1])
+        whole = weights["sha256"] == joint_sha256([sha256 for _, sha256 in stated])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SfumatoError(f"{folder / DESCRIPTION} states no hash of its weights: it is damaged") from error
     if not whole:
@@ -217,17 +205,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     """What `model.json` says, the weights unread.
 
     Raises:
-        ModelUnavailableError: nothing is there.
-        SfumatoError: it is not readable.
+        ModelUnavailableError, SfumatoError: as `read_json`.
     """
-    try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelUnavailableError(f"no model at {folder}: there is no {DESCRIPTION}") from error
-    except OSError as error:
-        raise SfumatoError(f"cannot read {folder / DESCRIPTION}: {error}") from error
-    except ValueError as error:
-        raise SfumatoError(f"{folder / DESCRIPTION} is not JSON: {error}") from error
-    if not isinstance(description, dict):
-        raise SfumatoError(f"{folder / DESCRIPTION} is not a JSON object")
-    return description
+    return read_json(folder / DESCRIPTION, missing=f"no model at {folder}: there is no {DESCRIPTION}")

@@ -5,31 +5,21 @@ Hooks on the network's own children tell the shapes; between them, every torch f
 such. Nothing is declared by hand: another network draws itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sfumato.models.networks.base import Network
-
 Joint = Literal["", "cat", "+", "x"]
 _JOINTS: dict[str, Joint] = {
-    "cat": "cat",
-    "concat": "cat",
-    "concatenate": "cat",
-    "add": "+",
-    "__add__": "+",
-    "__radd__": "+",
-    "sub": "+",
-    "mul": "x",
-    "__mul__": "x",
-    "__rmul__": "x",
+    **dict.fromkeys(("cat", "concat", "concatenate"), "cat"),
+    **dict.fromkeys(("add", "__add__", "__radd__", "sub"), "+"),
+    **dict.fromkeys(("mul", "__mul__", "__rmul__"), "x"),
 }
 
 
@@ -75,104 +65,105 @@ class Anatomy:
 Origins = dict[str, Joint]  # which parts a tensor holds, and how each came to it
 
 
-@dataclass(eq=False)
 class _Watch(TorchFunctionMode):
     """Follows tensors through the network's own forward, and not through what happens inside a part."""
 
-    inside: int = 0
-    origins: dict[int, Origins] = field(default_factory=dict)
-    order: dict[str, int] = field(default_factory=dict)  # of the parts, by their calls; -1 for vectors
-    alive: list[Tensor] = field(default_factory=list)  # so that no id is used twice
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.parts: list[Part] = []
+        self.links: list[Link] = []
+        self._depth = 0  # of the parts that are being called
+        self._order: dict[str, int] = {}  # of the parts, by their calls; -1 for vectors
+        self._held: dict[
+            int, tuple[Tensor, Origins]
+        ] = {}  # by id; the tensor stays, so that no id comes twice
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not self.inside:
+        if not self._depth:
             joint = _JOINTS.get(getattr(func, "__name__", ""), "")
-            found = self.met([self.of(t) for t in _tensors((args, kwargs or {}))], joint)
-            for tensor in _tensors(out):
-                if found:
-                    self.hold(tensor, found)
+            found = self._met([self._of(t) for t in _tensors((args, kwargs or {}))], joint)
+            for tensor in _tensors(out) if found else ():
+                self.hold(tensor, found)
         return out
 
     def hold(self, tensor: Tensor, origins: Origins) -> None:
         """Remember what a tensor holds."""
-        self.alive.append(tensor)
-        self.origins[id(tensor)] = dict(origins)
+        self._held[id(tensor)] = (tensor, dict(origins))
 
-    def of(self, tensor: Tensor) -> Origins:
+    def link(self, tensors: Any, target: str) -> None:
+        """What the tensors hold goes into a part, or out."""
+        for tensor in _tensors(tensors):
+            self.links += [Link(source, target, joint) for source, joint in self._of(tensor).items()]
+
+    def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG002
+        """A part is called (a forward pre-hook)."""
+        if self._depth == 0:
+            self.link((args, kwargs), name)
+        self._depth += 1
+
+    def leave(self, name: str, module: nn.Module, args: Any, kwargs: Any, out: Tensor) -> None:  # noqa: ARG002
+        """A part has answered (a forward hook)."""
+        self._depth -= 1
+        if self._depth == 0:
+            part = Part(name, type(module).__name__, tuple(out.shape[1:]), _parameters(module))
+            self._order[name] = len(self.parts) if part.spatial else -1
+            self.parts.append(part)
+            self.hold(out, {name: ""})
+
+    def _of(self, tensor: Tensor) -> Origins:
         """What a tensor holds."""
-        return self.origins.get(id(tensor), {})
+        return self._held[id(tensor)][1] if id(tensor) in self._held else {}
 
-    def met(self, several: list[Origins], joint: Joint) -> Origins:
+    def _met(self, several: list[Origins], joint: Joint) -> Origins:
         """What holds all of several. The part that was called last is the stream; the others join it."""
         several = [origins for origins in several if origins]
         if not several:
             return {}
-        stream = max(several, key=lambda origins: max(self.order.get(name, -1) for name in origins))
+        stream = max(several, key=lambda origins: max(self._order.get(name, -1) for name in origins))
         merged: Origins = {}
         for origins in several:
             for name, before in origins.items():
-                joins = joint if origins is not stream and origins != stream else ""
+                joins = joint if origins != stream else ""
                 merged[name] = merged.get(name) or before or joins
         return merged
 
 
-def anatomy(network: Network, shape: tuple[int, int, int]) -> Anatomy:
-    """One pass of one picture (C, H, W) of zeros through the network, watched."""
-    watch, parts, links = _Watch(), list[Part](), list[Link]()
-    parameter = next(network.parameters())
-    x = torch.zeros((1, *shape), device=parameter.device)
-    t = torch.full((1,), 0.5, device=parameter.device)
-    label = torch.zeros((1,), dtype=torch.int64, device=parameter.device)
-    watch.hold(x, {"<x>": ""})
-    watch.hold(t, {"<t>": ""})
-    watch.hold(label, {"<label>": ""})
-
-    def before(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:  # noqa: ARG001
-            watch.inside += 1
-            if watch.inside == 1:
-                for tensor in _tensors((args, kwargs)):
-                    links.extend(Link(source, name, joint) for source, joint in watch.of(tensor).items())
-
-        return hook
-
-    def after(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, out: Tensor) -> None:  # noqa: ARG001
-            watch.inside -= 1
-            if watch.inside == 0:
-                count = sum(p.numel() for p in module.parameters())
-                part = Part(name, type(module).__name__, tuple(out.shape[1:]), count)
-                watch.order[name] = len(parts) if part.spatial else -1
-                parts.append(part)
-                watch.hold(out, {name: ""})
-
-        return hook
-
+def anatomy(network: nn.Module, shape: tuple[int, int, int]) -> Anatomy:
+    """One pass of one picture (C, H, W) of zeros through a network of x, t and, if it takes one, a label."""
+    watch = _Watch()
+    device = next(network.parameters()).device
+    x = torch.zeros((1, *shape), device=device)
+    t = torch.full((1,), 0.5, device=device)
+    label = torch.zeros((1,), dtype=torch.int64, device=device)
+    for tensor, name in ((x, "<x>"), (t, "<t>"), (label, "<label>")):
+        watch.hold(tensor, {name: ""})
     training = network.training
     network.eval()
     with ExitStack() as stack:
         stack.callback(network.train, training)
         for name, child in _children(network):
-            stack.callback(child.register_forward_pre_hook(before(name), with_kwargs=True).remove)
-            stack.callback(child.register_forward_hook(after(name), with_kwargs=True).remove)
+            before, after = partial(watch.enter, name), partial(watch.leave, name)
+            stack.callback(child.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(child.register_forward_hook(after, with_kwargs=True).remove)
         stack.enter_context(torch.inference_mode())
         stack.enter_context(watch)
-        out = network(x, t if network.timed else None, label)
-    links.extend(Link(source, "<out>", joint) for source, joint in watch.of(out).items())
+        out = network(x, t, *([label] if getattr(network, "conditional", False) else []))
+    watch.link(out, "<out>")
     return Anatomy(
         kind=type(network).__name__,
         input=shape,
         output=tuple(out.shape[1:]),
-        parts=tuple(parts),
-        links=tuple(dict.fromkeys(links)),
-        parameters=sum(p.numel() for p in network.parameters()),
+        parts=tuple(watch.parts),
+        links=tuple(dict.fromkeys(watch.links)),
+        parameters=_parameters(network),
     )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _children(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -14,11 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.networks.base import Network
+from sfumato.models.networks.base import Network, labels_or_none
 
 GROUP = 16  # channels per normalisation group
 HEAD = 32  # channels per attention head
 FREQUENCIES = 32
+
+
+def zeroed(layer: nn.Linear | nn.Conv2d) -> nn.Module:
+    """The layer, new, answering zeros: what it is added to stays as it is until it has learned."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class Modulated(nn.Module):
@@ -27,9 +34,7 @@ class Modulated(nn.Module):
     def __init__(self, channels: int, embedding: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(channels // GROUP, channels, affine=False)
-        self.project = nn.Linear(embedding, 2 * channels)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        self.project = zeroed(nn.Linear(embedding, 2 * channels))
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         scale, shift = self.project(e)[:, :, None, None].chunk(2, dim=1)
@@ -45,14 +50,11 @@ class ResidualBlock(nn.Module):
         self.norm = nn.GroupNorm(channels // GROUP, channels)
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulated = Modulated(channels, embedding)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Tensor, e: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm(x)))
-        h = self.conv2(F.silu(self.modulated(h, e)))
-        out: Tensor = x + h
+        out: Tensor = x + self.conv2(F.silu(self.modulated(h, e)))
         return out
 
 
@@ -64,9 +66,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.norm = nn.GroupNorm(channels // GROUP, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
@@ -147,19 +147,16 @@ class ResidualUNet(Network):
         self.up = nn.Conv2d(deep, 4 * width, 1)
         self.after = nn.ModuleList(ResidualBlock(width, embedding) for _ in range(blocks))
         self.norm = nn.GroupNorm(width // GROUP, width)
-        self.out = nn.Conv2d(width, 4 * channels, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.out = zeroed(nn.Conv2d(width, 4 * channels, 3, padding=1))
 
     def config(self) -> dict[str, Any]:
-        """The arguments that build this network again."""
         return dict(self._config)
 
-    def forward(self, x: Tensor, t: Tensor | None, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None, label: Tensor | None = None) -> Tensor:
         """x (N, C, S, S), t (N,) in [0, 1], label (N,) with -1 = no class -> (N, C, S, S)."""
         if t is None:
-            raise UsageError("the residual UNet is told its time: give it t")
-        e = F.silu(self.time(t) + self.label(label + 1))  # (N, E)
+            raise UsageError("the residual UNet takes a time: give it t")
+        e = F.silu(self.time(t) + self.label(labels_or_none(label, x) + 1))  # (N, E)
         h = self.stem(F.pixel_unshuffle(x, 2))  # (N, W, S/2, S/2)
         for block in self.before:
             h = block(h, e)

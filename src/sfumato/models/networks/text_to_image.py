@@ -167,7 +167,7 @@ class WordAttention(nn.Module):
         return x.reshape(n, length, self.heads, c // self.heads).transpose(1, 2)
 
 
-class Stage(nn.Module):
+class AttendingBlocks(nn.Module):
     """Residual blocks of one size, each followed by attention where it `attends`: to words, or to all."""
 
     def __init__(
@@ -296,17 +296,17 @@ class PromptedUNet(Network):
             nn.init.zeros_(self.augment.weight)
         self.canvas = Canvas(e, side // 8, (quarter, eighth))
         self.stem = nn.Conv2d(4 * channels, half, 3, padding=1)
-        self.before1 = Stage(half, e, blocks[0])
+        self.before1 = AttendingBlocks(half, e, blocks[0])
         self.down1 = nn.Conv2d(4 * half, quarter, 1)
         self.place1 = nn.Parameter(0.02 * torch.randn(1, quarter, side // 4, side // 4))
-        self.before2 = Stage(quarter, e, blocks[1], attends="words")
+        self.before2 = AttendingBlocks(quarter, e, blocks[1], attends="words")
         self.down2 = nn.Conv2d(4 * quarter, eighth, 1)
         self.place2 = nn.Parameter(0.02 * torch.randn(1, eighth, side // 8, side // 8))
-        self.middle = Stage(eighth, e, blocks[2], attends="all")
+        self.middle = AttendingBlocks(eighth, e, blocks[2], attends="all")
         self.up2 = nn.Conv2d(eighth, 4 * quarter, 1)
-        self.after2 = Stage(quarter, e, blocks[1], attends="words")
+        self.after2 = AttendingBlocks(quarter, e, blocks[1], attends="words")
         self.up1 = nn.Conv2d(quarter, 4 * half, 1)
-        self.after1 = Stage(half, e, blocks[0] + 1)
+        self.after1 = AttendingBlocks(half, e, blocks[0] + 1)
         self.norm = nn.GroupNorm(half // GROUP, half)
         self.out = nn.Conv2d(half, 4 * channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)
@@ -314,7 +314,7 @@ class PromptedUNet(Network):
         self.detail = Detail(channels, half, detail, e) if detail else None
 
     @property
-    def told(self) -> bool:
+    def conditional(self) -> bool:
         return True
 
     def config(self) -> dict[str, Any]:

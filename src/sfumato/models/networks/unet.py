@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
-from sfumato.models.networks.base import Network
+from sfumato.models.networks.base import Network, labels_or_none
 from sfumato.models.runtime.eager import GELU
 
 SIDE = 28  # two halvings and a 7x7 average pool leave exactly one pixel
@@ -85,8 +85,8 @@ class ClassicUNet(Network):
     """The classic UNet.
 
     hidden   D, the channels at full size; 2D at the smallest
-    timed    whether the network is told t; without it there is one fixed noise level and t is not looked at
-    classes  how many classes it knows, or None: labels are not looked at
+    timed    whether the network takes t; without it there is one fixed noise level and t is ignored
+    classes  how many classes it knows, or None: labels are ignored
     """
 
     kind = "classic"
@@ -116,14 +116,13 @@ class ClassicUNet(Network):
             self.class2 = FCBlock(classes, d)
 
     def config(self) -> dict[str, Any]:
-        """The arguments that build this network again."""
         return {"hidden": self.hidden, "timed": self.timed, "classes": self.classes}
 
-    def forward(self, x: Tensor, t: Tensor | None, label: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None, label: Tensor | None = None) -> Tensor:
         """x (N, 1, 28, 28), t (N,) in [0, 1], label (N,) with -1 = no class -> (N, 1, 28, 28)."""
         if x.shape[1:] != (1, SIDE, SIDE):
             raise UsageError(f"the classic UNet takes (N, 1, {SIDE}, {SIDE}), not {tuple(x.shape)}")
-        scale1, scale2, shift1, shift2 = self._condition(t, label)
+        scale1, scale2, shift1, shift2 = self._condition(t, labels_or_none(label, x))
         full = self.stem(x)  # (N, D, 28, 28)
         half = self.down1(full)  # (N, D, 14, 14)
         quarter = self.down2(half)  # (N, 2D, 7, 7)
@@ -136,22 +135,18 @@ class ClassicUNet(Network):
         out: Tensor = self.out(h)  # (N, 1, 28, 28)
         return out
 
-    def _condition(
-        self, t: Tensor | None, label: Tensor
-    ) -> tuple[Tensor | float, Tensor | float, Tensor | float, Tensor | float]:
+    def _condition(self, t: Tensor | None, label: Tensor) -> list[Tensor | float]:
         """The class scales and the time shifts of the two places, each (N, C, 1, 1); 1 and 0 where none."""
-        scale1: Tensor | float = 1.0
-        scale2: Tensor | float = 1.0
-        shift1: Tensor | float = 0.0
-        shift2: Tensor | float = 0.0
+        scales: list[Tensor | float] = [1.0, 1.0]
+        shifts: list[Tensor | float] = [0.0, 0.0]
         if self.timed:
             if t is None:
                 raise UsageError("this network was built with timed=True: give it t")
-            shift1, shift2 = (fc(t[:, None])[:, :, None, None] for fc in (self.time1, self.time2))
+            shifts = [fc(t[:, None])[:, :, None, None] for fc in (self.time1, self.time2)]
         if self.classes is not None:
             hot = one_hot(label, self.classes).to(self.out.weight.dtype)  # (N, classes)
-            scale1, scale2 = (fc(hot)[:, :, None, None] for fc in (self.class1, self.class2))
-        return scale1, scale2, shift1, shift2
+            scales = [fc(hot)[:, :, None, None] for fc in (self.class1, self.class2)]
+        return scales + shifts
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:

@@ -11,8 +11,6 @@ The answers are those of diffusers within the rounding of the arithmetic. A bloc
 than is read here runs as diffusers has written it.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch
@@ -91,17 +89,14 @@ class ResidualBlock(nn.Module):
 
 def residual_block(block: ResnetBlock2D, packing: Packing) -> ResidualBlock | None:
     """A residual block of the usual kind, or None."""
+    layers = {type(layer) for layer in (block.conv1, block.conv2, block.conv_shortcut) if layer is not None}
     known = (
         block.time_emb_proj is not None
         and block.time_embedding_norm in ("default", "scale_shift")
         and block.output_scale_factor == 1.0
         and type(block.nonlinearity) in (nn.SiLU, nn.GELU)
         and not block.training
-        and all(
-            type(layer) is nn.Conv2d
-            for layer in (block.conv1, block.conv2, block.conv_shortcut)
-            if layer is not None
-        )
+        and layers == {nn.Conv2d}
     )
     if not known:
         return None

@@ -4,8 +4,6 @@ diffusers' class does not say `post_init` at its end (diffusers 0.42), without w
 load weights into it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from sfumato.models.pretrained.loading import import_library

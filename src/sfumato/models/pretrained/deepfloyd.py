@@ -1,29 +1,21 @@
-"""DeepFloyd IF: a cascade of pixel UNets asked through T5 (extra `sfumato[pretrained]`).
+"""DeepFloyd IF: a cascade of pixel UNets that take texts encoded by T5 (extra `sfumato[pretrained]`).
 
 eps with a learned-range variance (six channels), a squared-cosine table, dynamic thresholding. A stage that
 upscales is shown the low-resolution picture, enlarged and noised, as three more channels.
 """
 
-from __future__ import annotations
-
-from dataclasses import replace
-
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
-
-from sfumato.core.frame import Beside
-from sfumato.core.noise import Noise
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError
+from sfumato.models.low_resolution import EnlargedPicture
+from sfumato.models.model import Model
 from sfumato.models.pretrained.encoders import text_embeddings
-from sfumato.models.pretrained.loading import Folder
-from sfumato.models.pretrained.release import release_of
+from sfumato.models.pretrained.licence import filters_of
+from sfumato.models.pretrained.loading import Folder, lazy_network
+from sfumato.models.pretrained.prompts import ConditionalUNet, EncodedPrompts, square
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
-from sfumato.models.pretrained.text import Deferred, TextModel, square
-from sfumato.models.pretrained.upscaling import UpscalingModel
+from sfumato.models.runtime.placement import Placement
 
-TOKENS = 77  # T5 was asked with no more when IF was trained
+TOKENS = 77  # IF was trained with no more tokens of T5
 STEPS, GUIDANCE = 100, 7.0  #             as IFPipeline has them
 UPSCALE_STEPS, UPSCALE_GUIDANCE = 50, 4.0  # as IFSuperResolutionPipeline has them
 NOISE_LEVEL = 250  #                          its timestep of the low-resolution picture's noise
@@ -34,24 +26,10 @@ def clean(text: str) -> str:
     return text.lower().strip()
 
 
-class PixelUpscaler(UpscalingModel):
-    """A stage of IF that upscales: views, filters and masks act on its low-resolution picture as well."""
-
-    low_t = (NOISE_LEVEL + 1) / 1000
-
-    def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, Beside]:
-        if low.shape[1] != self.shape[0]:
-            raise UsageError(f"{self.name} upscales pictures of {self.shape[0]} channels, not {low.shape[1]}")
-        x = noise.of_shape(self.shape).draw()
-        large = interpolate(low, self.shape[1:], mode="bilinear", align_corners=True)
-        return x, self._noised(large, noise, t)
-
-
-def load_deepfloyd(folder: Folder, *, name: str, device: torch.device | str, dtype: torch.dtype) -> TextModel:
+def load_deepfloyd(folder: Folder, *, name: str, placement: Placement) -> Model:
     """Stage I of a folder of IFPipeline, or a stage that upscales of IFSuperResolutionPipeline.
 
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
+    Errors are those of `load_network`.
     """
     upscales = "SuperResolution" in folder.pipeline
     scheduler = read_scheduler(folder.at("scheduler"))
@@ -62,27 +40,32 @@ def load_deepfloyd(folder: Folder, *, name: str, device: torch.device | str, dty
             f"{folder.at('unet')}: {config.get('in_channels')} channels in and {config.get('out_channels')} "
             f"out are not those of a {folder.pipeline}"
         )
-    width = config.get("encoder_hid_dim") or config.get("cross_attention_dim", 0)
-    defaults = defaults_of(scheduler, steps=STEPS, guidance=GUIDANCE)
-    make = PixelUpscaler if upscales else TextModel
-    model = make(
-        name=name,
-        unet=Deferred(folder, "unet", device=device, dtype=dtype),
-        embeddings=text_embeddings(
-            folder,
-            device=device,
-            width=width,
-            length=lambda tokenizer: TOKENS,  # noqa: ARG005
-            masked=lambda encoder: True,  # noqa: ARG005
-            clean=clean,
-        ),
-        schedule=schedule_of(scheduler),
-        prediction=prediction_of(scheduler),
-        shape=(channels, size, size),
-        defaults=replace(defaults, steps=UPSCALE_STEPS, guidance=UPSCALE_GUIDANCE) if upscales else defaults,
-        sha256=weights_digest(folder.at("unet")),
+    shape = (channels, size, size)
+    schedule, low_schedule, low_resolution = schedule_of(scheduler), None, None
+    steps, guidance = STEPS, GUIDANCE
+    if upscales:
+        steps, guidance = UPSCALE_STEPS, UPSCALE_GUIDANCE
+        low_schedule = schedule_of(read_scheduler(folder.at("image_noising_scheduler")))
+        t = (NOISE_LEVEL + 1) / 1000
+        low_resolution = EnlargedPicture(schedule=low_schedule, t=t, state_shape=shape)
+    embeddings = text_embeddings(
+        folder,
+        {"text_encoder": "tokenizer"},
+        device=placement.device,
+        width=config.get("encoder_hid_dim") or config.get("cross_attention_dim", 0),
+        length=TOKENS,
+        masked=True,
+        clean=clean,
     )
-    model.release = release_of(folder)
-    if isinstance(model, UpscalingModel):
-        model.low_schedule = schedule_of(read_scheduler(folder.at("image_noising_scheduler")))
-    return model
+    return Model(
+        lazy_network(folder, "unet", placement, call=ConditionalUNet(schedule, low_schedule)),
+        name=name,
+        schedule=schedule,
+        prediction=prediction_of(scheduler),
+        shape=shape,
+        conditioner=EncodedPrompts(embeddings),
+        low_resolution=low_resolution,
+        defaults=defaults_of(scheduler, steps=steps, guidance=guidance),
+        sha256=weights_digest(folder.at("unet")),
+        postprocess=filters_of(folder),
+    )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.cache import cache_folder
+from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError, first_line
 from sfumato.models.pretrained.safety import read_shapes
+from sfumato.pictures.files import publish
 
 FORMAT = "sfumato-embeddings-1"
 ROWS = 8  # texts that go through the encoder together
@@ -30,8 +30,8 @@ POOLED = ".pooled"  # ends the name of a pooled embedding in a file
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """What a network is told of texts, float32: of one text, or of n with n as the first dimension.
+class PromptEmbedding:
+    """Texts as a network takes them, float32: of one text, or of n with n as the first dimension.
 
     hidden: (L, D), one vector for each token. pooled: (P,), one for all of it; None where there is none.
     """
@@ -39,27 +39,23 @@ class Encoded:
     hidden: Tensor
     pooled: Tensor | None = None
 
-    def __getitem__(self, i: int) -> Encoded:
+    def __getitem__(self, i: int) -> PromptEmbedding:
         """That of text i, in memory of its own."""
-        return Encoded(self.hidden[i].clone(), None if self.pooled is None else self.pooled[i].clone())
+        return PromptEmbedding(
+            self.hidden[i].clone(), None if self.pooled is None else self.pooled[i].clone()
+        )
 
 
-Encode = Callable[[Sequence[str]], Encoded]  # n texts -> (n, L, D) and (n, P), on the CPU
-
-
-def cache_folder() -> Path:
-    """Where embeddings are kept: $SFUMATO_CACHE, or sfumato in the user's cache folder."""
-    user = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("SFUMATO_CACHE") or Path(user, "sfumato")) / "embeddings"
+Encode = Callable[[Sequence[str]], PromptEmbedding]  # n texts -> (n, L, D) and (n, P), on the CPU
 
 
 class Embeddings:
     """The embeddings of one text encoder.
 
-    load: brings the encoder into memory; None where there is none. It is called when a text is not yet known,
-    for all such texts at once, and what it returns is dropped right after, so that the memory is free again.
-    key: the sha256 of the encoder's weights, asked for when it is needed. clean: texts as the encoder was
-    trained on them; two texts that are cleaned alike are one. width, pooled: D and P that the network takes.
+    load: brings the encoder into memory; None where there is none. It is called for all new texts at once,
+    and what it returns is dropped right after, so that the memory is free again. key: the sha256 of the
+    encoder's weights, called when it is needed. clean: texts as the encoder was trained on them; two texts
+    that are cleaned alike are one. width, pooled: D and P that the network takes.
     """
 
     def __init__(
@@ -74,7 +70,7 @@ class Embeddings:
         self._load, self._key, self._clean = load, key, clean
         self._encoder: str | None = None
         self.width, self.pooled = width, pooled
-        self._known: dict[str, Encoded] = {}
+        self._known: dict[str, PromptEmbedding] = {}
 
     @property
     def key(self) -> str | None:
@@ -106,13 +102,13 @@ class Embeddings:
                 self._known[text] = encoded[i]
                 self._keep(text)
 
-    def rows(self, texts: Sequence[str], device: torch.device) -> Encoded:
+    def rows(self, texts: Sequence[str], device: torch.device) -> PromptEmbedding:
         """The embeddings of N texts, (N, L, D) and (N, P), on the device."""
         self.prepare(texts)
         rows = [self._known[self._clean(text)] for text in texts]
         pooled = [row.pooled for row in rows if row.pooled is not None]
         hidden = torch.stack([row.hidden for row in rows]).to(device)
-        return Encoded(hidden, torch.stack(pooled).to(device) if pooled else None)
+        return PromptEmbedding(hidden, torch.stack(pooled).to(device) if pooled else None)
 
     def borrow(self, other: Embeddings) -> None:
         """Where there is no text encoder here, ask that of another model that takes the same texts."""
@@ -135,8 +131,7 @@ class Embeddings:
         if path.suffix.lower() != ".safetensors":
             raise UsageError(f"{path}: embeddings are written as .safetensors")
         self.prepare(texts)
-        cleaned = list(dict.fromkeys(self._clean(text) for text in texts))
-        _write(path, {text: self._known[text] for text in cleaned}, self.key or "")
+        _write(path, {text: self._known[text] for text in map(self._clean, texts)}, self.key or "")
         return path
 
     def read(self, path: Path) -> list[str]:
@@ -156,7 +151,7 @@ class Embeddings:
         self._known |= found
         return list(found)
 
-    def _check(self, what: str, embedding: Encoded) -> None:
+    def _check(self, what: str, embedding: PromptEmbedding) -> None:
         hidden, pooled = embedding.hidden, embedding.pooled
         if hidden.dim() != 2 or hidden.shape[1] != self.width:
             raise UsageError(
@@ -177,7 +172,8 @@ class Embeddings:
     def _place(self, text: str) -> Path | None:
         if self.key is None:
             return None
-        return cache_folder() / self.key / f"{hashlib.sha256(text.encode()).hexdigest()}.safetensors"
+        name = hashlib.sha256(text.encode()).hexdigest()
+        return cache_folder() / "embeddings" / self.key / f"{name}.safetensors"
 
     def _recall(self, text: str) -> bool:
         """Take an embedding from the cache; one that is damaged counts as none."""
@@ -203,25 +199,22 @@ class Embeddings:
             warnings.warn(f"{error}: prompts are encoded anew in every run", stacklevel=2)
 
 
-def _write(path: Path, embeddings: Mapping[str, Encoded], key: str) -> None:
+def _write(path: Path, embeddings: Mapping[str, PromptEmbedding], key: str) -> None:
     """One file of embeddings, there whole or not at all."""
-    texts = list(embeddings)
-    tensors = {str(i): embeddings[text].hidden.contiguous() for i, text in enumerate(texts)}
-    for i, text in enumerate(texts):
-        pooled = embeddings[text].pooled
-        if pooled is not None:
-            tensors[f"{i}{POOLED}"] = pooled.contiguous()
-    content = save(tensors, {"format": FORMAT, "encoder": key, "texts": json.dumps(texts)})
+    tensors: dict[str, Tensor] = {}
+    for i, embedding in enumerate(embeddings.values()):
+        tensors[str(i)] = embedding.hidden.contiguous()
+        if embedding.pooled is not None:
+            tensors[f"{i}{POOLED}"] = embedding.pooled.contiguous()
+    content = save(tensors, {"format": FORMAT, "encoder": key, "texts": json.dumps(list(embeddings))})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
     except OSError as error:
         raise SfumatoError(f"cannot write embeddings to {path}: {error}") from error
+    publish(path, content)
 
 
-def _read(path: Path) -> tuple[dict[str, Encoded], str]:
+def _read(path: Path) -> tuple[dict[str, PromptEmbedding], str]:
     """The embeddings of a file by their texts, and the key of their encoder."""
     try:
         read_shapes(path)
@@ -233,9 +226,9 @@ def _read(path: Path) -> tuple[dict[str, Encoded], str]:
             found = {}
             for i, text in enumerate(texts):
                 pooled = file.get_tensor(f"{i}{POOLED}").float() if f"{i}{POOLED}" in names else None
-                found[str(text)] = Encoded(file.get_tensor(str(i)).float(), pooled)
+                found[str(text)] = PromptEmbedding(file.get_tensor(str(i)).float(), pooled)
             return found, about["encoder"]
     except UsageError:
         raise
     except (OSError, SafetensorError, SfumatoError, KeyError, ValueError, TypeError) as error:
-        raise UsageError(f"{path} cannot be read as embeddings: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{path} cannot be read as embeddings: {first_line(error)}") from error

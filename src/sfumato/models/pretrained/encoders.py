@@ -1,97 +1,67 @@
 """The text encoders of a folder: loaded when a text is new, dropped right after."""
 
-from __future__ import annotations
-
-import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from sfumato.models.pretrained.embeddings import Embeddings, Encode, Encoded
+from sfumato.models.pretrained.embeddings import Embeddings, Encode, PromptEmbedding
 from sfumato.models.pretrained.loading import Folder, check_network, load_network, load_tokenizer
 from sfumato.models.pretrained.safety import weights_digest
 
 
 def text_embeddings(
     folder: Folder,
+    tokenizers: Mapping[str, str],
     *,
     device: torch.device | str,
     width: int,
-    length: Callable[[Any], int],
-    masked: Callable[[nn.Module], bool],
+    pooled: int | None = None,
+    length: int | None = None,
+    masked: bool | None = None,
     clean: Callable[[str], str] = str,
 ) -> Embeddings:
-    """The embeddings of the folder's one text encoder: its last hidden states.
+    """The last hidden states of text encoders, side by side.
 
-    length: how many tokens a text is padded or cut to, given the tokenizer. masked: whether padding is hidden
-    from the encoder.
+    Stable Diffusion XL (Podell et al. 2023, sec. 2.1), for which `pooled` is given, takes the last states but
+    one, and beside them the pooled projection of the last encoder. The encoders are checked now; where one is
+    not there, the embeddings are those of files alone.
+
+    tokenizers: that of every encoder. length: how many tokens a text is padded or cut to; None is what the
+    tokenizer says. masked: whether padding is hidden from an encoder; None is what its configuration says.
     """
-
-    def load() -> Encode:
-        tokenizer = load_tokenizer(folder)
-        encoder = load_network(folder, "text_encoder", device=device, dtype=torch.float32)
-
-        def encode(texts: Sequence[str]) -> Encoded:
-            tokens, mask = _tokens(tokenizer, texts, length(tokenizer))
-            with torch.inference_mode():
-                hidden: Tensor = encoder(
-                    tokens.to(device), attention_mask=mask.to(device) if masked(encoder) else None
-                )[0]
-            return Encoded(hidden.float().cpu())
-
-        return encode
-
-    return _embeddings(folder, ["text_encoder"], load, width=width, pooled=None, clean=clean)
-
-
-def two_text_embeddings(folder: Folder, *, device: torch.device | str, width: int, pooled: int) -> Embeddings:
-    """The embeddings of Stable Diffusion XL: the last hidden states but one of two CLIPs side by side.
-
-    Beside them the second one's pooled projection (Podell et al. 2023, SDXL, sec. 2.1).
-    """
-    names = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    if not all(folder.has(name) for name in tokenizers):
+        return Embeddings(None, str, width=width, pooled=pooled, clean=clean)
+    for name in tokenizers:
+        check_network(folder, name)
 
     def load() -> Encode:
         pairs = [
             (load_tokenizer(folder, own), load_network(folder, name, device=device, dtype=torch.float32))
-            for name, own in names.items()
+            for name, own in tokenizers.items()
         ]
 
-        def encode(texts: Sequence[str]) -> Encoded:
+        def encode(texts: Sequence[str]) -> PromptEmbedding:
             hidden: list[Tensor] = []
             for tokenizer, encoder in pairs:
-                tokens, _ = _tokens(tokenizer, texts, int(tokenizer.model_max_length))
+                tokens, mask = _tokens(tokenizer, texts, length or int(tokenizer.model_max_length))
+                hides = getattr(encoder.config, "use_attention_mask", False) if masked is None else masked
                 with torch.inference_mode():
-                    answer = encoder(tokens.to(device), output_hidden_states=True)
-                hidden.append(answer.hidden_states[-2].float().cpu())
-            return Encoded(torch.cat(hidden, dim=-1), answer.text_embeds.float().cpu())
+                    answer = encoder(
+                        tokens.to(device),
+                        attention_mask=mask.to(device) if hides else None,
+                        output_hidden_states=pooled is not None,
+                    )
+                hidden.append((answer[0] if pooled is None else answer.hidden_states[-2]).float().cpu())
+            whole = None if pooled is None else answer.text_embeds.float().cpu()
+            return PromptEmbedding(torch.cat(hidden, dim=-1), whole)
 
         return encode
 
-    return _embeddings(folder, list(names), load, width=width, pooled=pooled)
-
-
-def _embeddings(
-    folder: Folder,
-    encoders: Sequence[str],
-    load: Callable[[], Encode],
-    *,
-    width: int,
-    pooled: int | None,
-    clean: Callable[[str], str] = str,
-) -> Embeddings:
-    """The embeddings of encoders that are checked now; without them those of files alone."""
-    if not all(folder.has(name) for name in encoders):
-        return Embeddings(None, str, width=width, pooled=pooled, clean=clean)
-    for name in encoders:
-        check_network(folder, name)
-
     def key() -> str:
-        digests = [weights_digest(folder.at(name)) for name in encoders]
-        return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+        return weights_digest(*(folder.at(name) for name in tokenizers))
 
     return Embeddings(load, key, width=width, pooled=pooled, clean=clean)
 

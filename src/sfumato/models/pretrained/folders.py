@@ -1,11 +1,7 @@
 """A diffusers folder becomes a model: by the pipeline that its index names."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
 
 from sfumato.errors import SfumatoError
 from sfumato.models.model import Model
@@ -13,6 +9,7 @@ from sfumato.models.pretrained.deepfloyd import load_deepfloyd
 from sfumato.models.pretrained.loading import open_folder
 from sfumato.models.pretrained.stable_diffusion import load_stable_diffusion
 from sfumato.models.pretrained.unet2d import load_unet2d
+from sfumato.models.runtime.placement import Placement
 
 LOADERS: dict[str, Callable[..., Model]] = {
     "DDPMPipeline": load_unet2d,
@@ -27,7 +24,7 @@ LOADERS: dict[str, Callable[..., Model]] = {
 }
 
 
-def load_folder(path: Path, *, name: str, device: torch.device | str, dtype: torch.dtype) -> Model:
+def load_folder(path: Path, *, name: str, placement: Placement) -> Model:
     """The model of a folder with a model_index.json.
 
     Raises:
@@ -37,4 +34,4 @@ def load_folder(path: Path, *, name: str, device: torch.device | str, dtype: tor
     folder = open_folder(path)
     if folder.pipeline not in LOADERS:
         raise SfumatoError(f"{path} holds a {folder.pipeline}; sfumato loads {', '.join(LOADERS)}")
-    return LOADERS[folder.pipeline](folder, name=name, device=device, dtype=dtype)
+    return LOADERS[folder.pipeline](folder, name=name, placement=placement)

@@ -1,13 +1,11 @@
-"""Models of the Hugging Face hub: short names, what is fetched of them, and what to say when it cannot be."""
-
-from __future__ import annotations
+"""Models of the Hugging Face hub: what is fetched of them, and what to say when it cannot be."""
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.errors import ModelUnavailableError
+from sfumato.errors import ModelUnavailableError, first_line
+from sfumato.models.files.registry import HUB
 from sfumato.models.pretrained.loading import import_library, open_folder
 
 # Of each component configurations, tokenizers and weights in full precision: no pickles, no second copies, no
@@ -15,66 +13,9 @@ from sfumato.models.pretrained.loading import import_library, open_folder
 KINDS = ("*.json", "*.safetensors", "*.txt", "*.model")
 BESIDE = ("model_index.json", "config.json", "scheduler_config.json", "diffusion_pytorch_model*.safetensors*")
 UNWANTED = ["*.fp16.*", "*.non_ema.*", "*.py", "*openvino*", "*flax*"]
-FILTERS = {
-    "safety_checker",
-    "watermarker",
-    "feature_extractor",
-}  # of DeepFloyd IF, whose licence asks for them
+FILTERS = {"safety_checker", "watermarker", "feature_extractor"}  # DeepFloyd IF's licence asks for them
 LARGE = {"T5EncoderModel"}  # the text encoders that are left out where prompts come encoded
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hub:
-    """A repository of the hub that has a short name; `larger` is that of the stage that upscales it."""
-
-    repository: str
-    summary: str
-    larger: str | None = None
-
-
-HUB: dict[str, Hub] = {
-    "deepfloyd": Hub(
-        repository="DeepFloyd/IF-I-XL-v1.0",
-        summary="DeepFloyd IF stage I, 64 x 64, 4.3 B: text",
-        larger="deepfloyd-2",
-    ),
-    "deepfloyd-l": Hub(
-        repository="DeepFloyd/IF-I-L-v1.0",
-        summary="DeepFloyd IF stage I, 64 x 64, 0.9 B: text",
-        larger="deepfloyd-2",
-    ),
-    "deepfloyd-m": Hub(
-        repository="DeepFloyd/IF-I-M-v1.0",
-        summary="DeepFloyd IF stage I, 64 x 64, 0.4 B: text",
-        larger="deepfloyd-2-m",
-    ),
-    "deepfloyd-2": Hub(
-        repository="DeepFloyd/IF-II-L-v1.0",
-        summary="DeepFloyd IF stage II, 64 to 256, 1.2 B",
-        larger="x4-upscaler",
-    ),
-    "deepfloyd-2-m": Hub(
-        repository="DeepFloyd/IF-II-M-v1.0",
-        summary="DeepFloyd IF stage II, 64 to 256, 0.4 B",
-        larger="x4-upscaler",
-    ),
-    "x4-upscaler": Hub(
-        repository="stabilityai/stable-diffusion-x4-upscaler",
-        summary="256 to 1024, in latents: DeepFloyd's III",
-    ),
-    "sd-1.5": Hub(
-        repository="stable-diffusion-v1-5/stable-diffusion-v1-5",
-        summary="Stable Diffusion 1.5, latent, 512 x 512",
-    ),
-    "sd-xl": Hub(
-        repository="stabilityai/stable-diffusion-xl-base-1.0",
-        summary="Stable Diffusion XL, latent, 1024 x 1024",
-    ),
-    "sd-2.1": Hub(
-        repository="stabilityai/stable-diffusion-2-1", summary="Stable Diffusion 2.1, latent, 768 x 768"
-    ),
-}
 
 
 def is_repository(name: str) -> bool:
@@ -95,13 +36,11 @@ def fetch(name: str, *, offline: bool = False, encoded: bool = False) -> Path:
     repository, _, revision = (HUB[name].repository if name in HUB else name).partition("@")
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
     index = open_folder(_download(repository, revision, ["model_index.json"], offline=offline))
-    components = [
-        component
-        for component, (_, cls) in index.components.items()
-        if not (encoded and cls in LARGE)
-        and not (component in FILTERS and not index.pipeline.startswith("IF"))
-    ]
-    wanted = [*BESIDE, *(f"{component}/{kind}" for component in components for kind in KINDS)]
+    unwanted = set() if index.pipeline.startswith("IF") else FILTERS
+    wanted = list(BESIDE)
+    for component, cls in index.components.items():
+        if component not in unwanted and not (encoded and cls in LARGE):
+            wanted += [f"{component}/{kind}" for kind in KINDS]
     return _download(repository, revision, wanted, offline=offline)
 
 
@@ -118,9 +57,9 @@ def _download(repository: str, revision: str, wanted: list[str], *, offline: boo
             ignore_patterns=UNWANTED,
         )
     except errors.GatedRepoError as error:
+        page = f"https://huggingface.co/{repository}"
         raise ModelUnavailableError(
-            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, "
-            "then log in with `hf auth login`"
+            f"{repository} is gated: accept its licence at {page}, then log in with `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ModelUnavailableError(f"{repository} has no revision {revision!r}") from error
@@ -129,10 +68,6 @@ def _download(repository: str, revision: str, wanted: list[str], *, offline: boo
             f"the hub shows no {repository}: check the name; a private one needs `hf auth login`"
         ) from error
     except Exception as error:
-        why = "and this run is offline" if offline else f"and cannot be fetched ({_first_line(error)})"
+        why = "and this run is offline" if offline else f"and cannot be fetched ({first_line(error):.120})"
         raise ModelUnavailableError(f"{repository} is not in the local cache, {why}") from error
     return Path(folder)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{(str(error).strip() or type(error).__name__).splitlines()[0]:.120}"

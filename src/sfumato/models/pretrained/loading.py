@@ -4,36 +4,29 @@ Every component is checked first (safety.py), then compared with its own weights
 memory, and only then read. Whatever the libraries complain about becomes one line.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.errors import ModelUnavailableError, SfumatoError, first_line
 from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
-from sfumato.models.runtime.runner import check_dtype
+from sfumato.models.runtime.lazy import Call, LazyNetwork
+from sfumato.models.runtime.placement import Placement
 
 INDEX = "model_index.json"
 
 # The classes that are loaded, by the library that they come from; any other name is refused.
 CLASSES = {
-    "UNet2DModel": "diffusers",
-    "UNet2DConditionModel": "diffusers",
-    "AutoencoderKL": "diffusers",
-    "T5EncoderModel": "transformers",
-    "CLIPTextModel": "transformers",
-    "CLIPTextModelWithProjection": "transformers",
-    "T5Tokenizer": "transformers",
-    "T5TokenizerFast": "transformers",
-    "CLIPTokenizer": "transformers",
-    "CLIPTokenizerFast": "transformers",
+    **dict.fromkeys(("UNet2DModel", "UNet2DConditionModel", "AutoencoderKL"), "diffusers"),
+    **dict.fromkeys(("T5EncoderModel", "CLIPTextModel", "CLIPTextModelWithProjection"), "transformers"),
+    **dict.fromkeys(("T5Tokenizer", "T5TokenizerFast", "CLIPTokenizer", "CLIPTokenizerFast"), "transformers"),
     "IFSafetyChecker": "sfumato.models.pretrained.checker",
     "IFWatermarker": "diffusers.pipelines.deepfloyd_if.watermark",
 }
@@ -48,7 +41,7 @@ class Folder:
 
     path: Path
     pipeline: str  #                                 the class that it names
-    components: Mapping[str, tuple[str, str]]  #     name -> (library, class)
+    components: Mapping[str, str]  #                 name -> class
     options: Mapping[str, Any]  #                    what else the index says
 
     def at(self, component: str) -> Path:
@@ -64,11 +57,11 @@ class Folder:
         """The class of a component; SfumatoError where the index names none."""
         if component not in self.components:
             raise SfumatoError(f"{self.path / INDEX} names no {component}: it is not a {self.pipeline}")
-        return self.components[component][1]
+        return self.components[component]
 
-    def config(self, component: str, file: str = "config.json") -> dict[str, Any]:
+    def config(self, component: str) -> dict[str, Any]:
         """The checked configuration of a component."""
-        return read_config(self.at(component) / file)
+        return read_config(self.at(component) / "config.json")
 
 
 def open_folder(path: Path) -> Folder:
@@ -87,7 +80,7 @@ def open_folder(path: Path) -> Folder:
         if len(value) != 2 or not all(isinstance(part, str | None) for part in value):
             raise SfumatoError(f"{path / INDEX}: {name} is {value!r:.60}, not a library and a class")
         if value[1] is not None:
-            components[name] = (str(value[0]), str(value[1]))
+            components[name] = str(value[1])
     return Folder(path, str(index.get("_class_name")), components, options)
 
 
@@ -100,7 +93,6 @@ def load_network(
         ModelUnavailableError: the component, or the library that reads it, is missing.
         SfumatoError: it is of an unknown class, damaged, or not what its configuration says.
     """
-    check_dtype(device, dtype)
     check_network(folder, component)
     place, cls = folder.at(component), _class(folder, component)
     import_library(f"{__package__}.blocks")  # by being imported it adds what runs faster than its class
@@ -116,15 +108,38 @@ def load_network(
     return module
 
 
-def check_network(folder: Folder, component: str) -> None:
-    """Refuse a network that `load_network` could not load, without taking memory for it."""
+def lazy_network(
+    folder: Folder, component: str, placement: Placement, *, call: Call | None = None
+) -> LazyNetwork:
+    """A network of the folder that is loaded when it is first called, and checked now; as `load_network`."""
+    weights = check_network(folder, component)
+    return LazyNetwork(partial(load_network, folder, component), placement, call=call, weights=weights)
+
+
+def check_network(folder: Folder, component: str) -> int:
+    """Refuse a network that `load_network` could not load, before memory is taken for it.
+
+    Returns how many weights it has.
+    """
     place, cls = folder.at(component), _class(folder, component)
     config = folder.config(component)
     shapes: Shapes = {}
     for file in weight_files(place):
         shapes |= read_shapes(file)
-    with one_line(f"{place} cannot be loaded"):
-        _compare(place, _without_memory(cls, config), shapes)
+    with one_line(f"{place} cannot be loaded"), torch.device("meta"):  # where sizes cost nothing
+        of_diffusers = hasattr(cls, "from_config")
+        network = cls.from_config(config) if of_diffusers else cls(cls.config_class.from_dict(config))
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in expected.items():
+        if name in shapes and shapes[name] != shape:
+            raise SfumatoError(
+                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
+            )
+    wanted, held = (sum(map(math.prod, s.values())) for s in (expected, shapes))
+    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
+    if wanted - tied > held:
+        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
+    return wanted
 
 
 def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
@@ -174,31 +189,6 @@ def import_library(name: str) -> Any:
         ) from error
 
 
-def _without_memory(cls: Any, config: dict[str, Any]) -> nn.Module:
-    """The network of a configuration on the meta device, where sizes cost nothing."""
-    with torch.device("meta"):
-        module: nn.Module = (
-            cls.from_config(config)
-            if hasattr(cls, "from_config")
-            else cls(cls.config_class.from_dict(config))
-        )
-    return module
-
-
-def _compare(place: Path, network: nn.Module, shapes: Shapes) -> None:
-    """Refuse weights that are not those of the network, before memory is taken for it."""
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    wanted, held = (sum(math.prod(shape) for shape in s.values()) for s in (expected, shapes))
-    for name, shape in expected.items():
-        if name in shapes and shapes[name] != shape:
-            raise SfumatoError(
-                f"{place}: {name} has the shape {shapes[name]} in the weights and {shape} by config.json"
-            )
-    tied = sum(math.prod(shape) for name, shape in expected.items() if name.endswith(TIED))
-    if wanted - tied > held:
-        raise SfumatoError(f"{place}: config.json asks for {wanted:,} weights, its files hold {held:,}")
-
-
 @contextmanager
 def one_line(what: str) -> Iterator[None]:
     """Any complaint of a library becomes a SfumatoError of one line."""
@@ -207,5 +197,4 @@ def one_line(what: str) -> Iterator[None]:
     except SfumatoError:
         raise
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SfumatoError(f"{what}: {lines[0]:.200}") from error
+        raise SfumatoError(f"{what}: {first_line(error):.200}") from error

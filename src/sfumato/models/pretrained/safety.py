@@ -5,8 +5,6 @@ to bounds, safetensors headers are compared with the file that they describe. Pi
 refused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
@@ -16,26 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.models.files.reading import joint_sha256, read_json
 
-MAX_JSON, MAX_HEADER = 4_000_000, 100_000_000  #     bytes; a tokenizer.json is not read here
+MAX_HEADER = 100_000_000  # bytes
 MAX_NUMBER, MAX_LAYERS, MAX_ITEMS = 1_000_000, 512, 4096
 # These size nothing: transformers writes 1e30 for a tokenizer without a limit, diffusers an infinity.
 UNLIMITED = {"model_max_length", "lambda_min_clipped"}
 LIMITS = {"sample_size": 4096, "in_channels": 4096, "num_train_timesteps": 100_000}
 
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-BITS = {
-    "F64": 64,
-    "F32": 32,
-    "F16": 16,
-    "BF16": 16,
-    "I64": 64,
-    "I32": 32,
-    "I16": 16,
-    "I8": 8,
-    "U8": 8,
-    "BOOL": 8,
-}
+BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -47,18 +35,7 @@ def read_config(path: Path) -> dict[str, Any]:
         ModelUnavailableError: there is none.
         SfumatoError: it is not JSON, asks for code or for absurd sizes.
     """
-    try:
-        if path.stat().st_size > MAX_JSON:
-            raise SfumatoError(f"{path} is larger than any configuration: it is not read")
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise ModelUnavailableError(f"there is no {path}: give a folder that diffusers wrote") from error
-    except OSError as error:
-        raise SfumatoError(f"cannot read {path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SfumatoError(f"{path} is not JSON: {str(error).splitlines()[0]}") from error
-    if not isinstance(config, dict):
-        raise SfumatoError(f"{path} is not a JSON object")
+    config = read_json(path, missing=f"there is no {path}: give a folder that diffusers wrote")
     for key, value in _items(config):
         if key in {"auto_map", "custom_pipelines"}:
             raise SfumatoError(f"{path} asks for code of its own ({key}): code from a model is never run")
@@ -112,10 +89,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _shards(index: Path) -> list[Path]:
     try:
-        if index.stat().st_size > MAX_JSON:
-            raise SfumatoError(f"{index} is larger than any index: it is not read")
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        names = sorted(set(read_json(index, missing=f"there is no {index}")["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError) as error:
         raise SfumatoError(f"{index} is not an index of shards") from error
     for name in names:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
@@ -165,15 +140,14 @@ def _span(entry: dict[str, Any]) -> tuple[int, int]:
     shape = entry["shape"]
     if not all(isinstance(n, int) and n >= 0 for n in (start, stop, *shape)):
         raise ValueError("a shape or an offset is no whole number")
-    if math.prod(shape) * BITS[entry["dtype"]] != 8 * (stop - start):
+    if math.prod(shape) * BYTES[entry["dtype"]] != stop - start:
         raise ValueError("a tensor has not the bytes of its shape")
     return start, stop
 
 
-def weights_digest(folder: Path) -> str:
-    """The sha256 of a component's weights: of the one file, or of its shards' hashes in order."""
-    hashes = [_file_digest(path) for path in weight_files(folder)]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+def weights_digest(*folders: Path) -> str:
+    """The sha256 of the weights of components: of the one file, or of all files' hashes in order."""
+    return joint_sha256([joint_sha256([*map(_file_digest, weight_files(folder))]) for folder in folders])
 
 
 def _file_digest(path: Path) -> str:

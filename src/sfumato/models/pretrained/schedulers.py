@@ -1,7 +1,5 @@
 """scheduler_config.json, read as a schedule, a prediction type and the settings of sampling."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -9,7 +7,7 @@ from typing import Any, cast
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import BetaTable, TableKind
 from sfumato.errors import SfumatoError
-from sfumato.models.model import SamplingDefaults
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.pretrained.safety import read_config
 
 SCHEDULER = "scheduler_config.json"
@@ -63,12 +61,11 @@ def defaults_of(config: Mapping[str, Any], *, steps: int, guidance: float = 1.0)
     A scheduler that has no counterpart here is replaced by DPM-Solver++ (2M) on trailing timesteps.
     """
     solver = SOLVERS.get(str(config.get("_class_name")), "dpm++2m")
-    spacing = SPACINGS.get(config.get("timestep_spacing", "leading"), "trailing")
-    if solver not in {"ddpm", "ddim"} or config.get("steps_offset", 0):
-        spacing = "trailing"
-    clips, thresholds = solver in {"ddpm", "ddim"} and config.get("clip_sample", True), False
+    spacing, clips, thresholds = "trailing", False, False
     if solver in {"ddpm", "ddim"}:
-        thresholds = bool(config.get("thresholding", False))
+        clips, thresholds = config.get("clip_sample", True), config.get("thresholding", False)
+        if not config.get("steps_offset", 0):
+            spacing = SPACINGS.get(config.get("timestep_spacing", "leading"), "trailing")
     limit = config.get("sample_max_value" if thresholds else "clip_sample_range", 1.0)
     return SamplingDefaults(
         steps=steps,
@@ -83,12 +80,9 @@ def defaults_of(config: Mapping[str, Any], *, steps: int, guidance: float = 1.0)
 
 
 def _options(solver: str, config: Mapping[str, Any]) -> dict[str, float | str]:
-    match solver:
-        case "ddim":
-            return {"direction": "raw"}
-        case "ddpm":
-            variance = config.get("variance_type", "fixed_small")
-            if variance not in VARIANCES:
-                raise SfumatoError(f"{SCHEDULER}: the variance {variance!r} is not known here")
-            return {"variance": VARIANCES[variance]}
-    return {}
+    if solver != "ddpm":
+        return {"direction": "raw"} if solver == "ddim" else {}
+    variance = config.get("variance_type", "fixed_small")
+    if variance not in VARIANCES:
+        raise SfumatoError(f"{SCHEDULER}: the variance {variance!r} is not known here")
+    return {"variance": VARIANCES[variance]}

@@ -1,60 +1,46 @@
 """Unconditional and class-conditional UNets: the ddpm-* family (diffusers' UNet2DModel)."""
 
-from __future__ import annotations
-
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from sfumato.core.schedule import BetaTable
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
-from sfumato.models.networks.base import Network
 from sfumato.models.pretrained.loading import Folder, load_network
 from sfumato.models.pretrained.safety import weights_digest
 from sfumato.models.pretrained.schedulers import defaults_of, prediction_of, read_scheduler, schedule_of
+from sfumato.models.runtime.placement import Placement
+from sfumato.models.runtime.runner import Runner
 
 STEPS = {"ddpm": 1000}  # as DDPMPipeline has it
 OTHER_STEPS = 50  #       as DDIMPipeline has it
 
 
-class DiffusersNetwork(Network):
-    """A network of diffusers: it counts time in integer timesteps, n = t T - 1."""
+class TimestepUNet(nn.Module):
+    """A UNet2DModel, called with times in [0, 1]."""
 
-    kind = "diffusers"
-    timed = True
-
-    def __init__(self, inner: nn.Module, timesteps: int, classes: int | None = None) -> None:
+    def __init__(self, inner: nn.Module, timesteps: int) -> None:
         super().__init__()
-        self.inner = inner
-        self.timesteps = timesteps
-        self.classes = classes
+        self.inner, self.timesteps = inner, timesteps
 
-    def config(self) -> dict[str, Any]:
-        raise UsageError("a pretrained network is kept in the folder that it came in, not saved anew")
-
-    def forward(self, x: Tensor, t: Tensor | None, label: Tensor) -> Tensor:
-        assert t is not None
-        known = {} if self.classes is None else {"class_labels": label}
-        if known and bool((label < 0).any()):
-            raise UsageError("this network was trained with classes alone: ask for a class, guidance 1")
-        answer: Tensor = self.inner(x, self.timesteps_of(t), return_dict=False, **known)[0]
-        return answer
-
-    def timesteps_of(self, t: Tensor) -> Tensor:
-        """Integer timesteps of times, n = t T - 1, (N,) float; between two entries as fractions."""
-        n = t.double() * self.timesteps - 1
-        whole = n.round()
-        return torch.where((n - whole).abs() < 1e-3, whole, n).clamp(min=0).float()
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
+        """x (N, C, H, W), t (N,), label (N,) int64, if it knows classes -> (N, C, H, W)."""
+        if label is not None and bool((label < 0).any()):
+            raise UsageError("this network was trained with classes alone: give a class, guidance 1")
+        answer = self.inner(x, timesteps_of(t, self.timesteps), class_labels=label, return_dict=False)
+        return cast(Tensor, answer[0])
 
 
-def load_unet2d(folder: Folder, *, name: str, device: torch.device | str, dtype: torch.dtype) -> Model:
-    """A model of a DDPMPipeline or DDIMPipeline folder.
+def timesteps_of(t: Tensor, timesteps: int) -> Tensor:
+    """Integer timesteps of times, n = t T - 1, (N,) float; between two entries as fractions."""
+    n = t.double() * timesteps - 1
+    whole = n.round()
+    return torch.where((n - whole).abs() < 1e-3, whole, n).clamp(min=0).float()
 
-    Raises:
-        ModelUnavailableError, SfumatoError: as `load_network`.
-    """
+
+def load_unet2d(folder: Folder, *, name: str, placement: Placement) -> Model:
+    """A model of a DDPMPipeline or DDIMPipeline folder; errors are those of `load_network`."""
     scheduler = read_scheduler(folder.at("scheduler"))
     config = folder.config("unet")
     size = config.get("sample_size")
@@ -67,23 +53,21 @@ def load_unet2d(folder: Folder, *, name: str, device: torch.device | str, dtype:
         )
     if config.get("class_embed_type") is not None:
         raise SfumatoError(
-            f"{folder.at('unet')}: class_embed_type {config['class_embed_type']!r:.40} is told more than a "
+            f"{folder.at('unet')}: class_embed_type {config['class_embed_type']!r:.40} takes more than a "
             "class, which no expression says"
         )
-    classes = config.get("num_class_embeds")
-    schedule: BetaTable = schedule_of(scheduler)
+    schedule = schedule_of(scheduler)
     defaults = defaults_of(scheduler, steps=OTHER_STEPS)
     if defaults.solver in STEPS:
         defaults = defaults_of(scheduler, steps=min(schedule.timesteps, STEPS[defaults.solver]))
-    network = load_network(folder, "unet", device=device, dtype=torch.float32)
-    model = Model(
+    network = load_network(folder, "unet", device=placement.device, dtype=torch.float32)
+    return Model(
+        Runner(TimestepUNet(network, schedule.timesteps).eval(), placement),
         name=name,
-        network=DiffusersNetwork(network, schedule.timesteps, classes),
         schedule=schedule,
         prediction=prediction_of(scheduler),
         shape=shape,
+        classes=config.get("num_class_embeds"),
         defaults=defaults,
-        class_names=[str(i) for i in range(classes or 0)],
         sha256=weights_digest(folder.at("unet")),
     )
-    return model.to(device, dtype)

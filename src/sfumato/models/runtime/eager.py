@@ -1,18 +1,16 @@
-"""What eager PyTorch is spared: work whose result is known, and a slower kernel than there is.
+"""Eager PyTorch made faster: results that are known are not computed again, and GELU takes the faster kernel.
 
-None of it changes an answer by more than the rounding of its arithmetic.
+Nothing here changes an answer by more than the rounding of its arithmetic.
 """
-
-from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Modules of a diffusers network that see the encoded prompts alone, by the names that it gives them: what the
-# time embedding is told of a text, the projection of its tokens, and the keys and values of them.
-OF_PROMPTS = frozenset({"add_embedding", "encoder_hid_proj", "add_k_proj", "add_v_proj"})
-# Attributes by which diffusers divides a sum that it made; nearly always 1.
+# Modules of a diffusers network whose input is the encoded prompts alone, by diffusers' names: the part of
+# the time embedding that comes from a text, the projection of its tokens, and their keys and values.
+PROMPT_MODULES = frozenset({"add_embedding", "encoder_hid_proj", "add_k_proj", "add_v_proj"})
+# Attributes by which diffusers divides a sum; nearly always 1.
 DIVISORS = ("output_scale_factor", "rescale_output_factor")
 
 
@@ -28,28 +26,28 @@ class GELU(nn.GELU):
         return super().forward(x)
 
 
-class Remembered(nn.Module):
-    """A module of one tensor, whose last answer is given again when it is asked the same again.
+class Cached(nn.Module):
+    """A module of one tensor that keeps its last output and returns it again for an equal input.
 
-    A prompt is the same in every step of a run, and so is all that a network makes of the prompt alone.
-    Comparing costs a thousandth of the products that it saves. For modules without randomness whose weights
-    stay; nobody may write into an answer.
+    A prompt is the same in every step of a run, and so is all that a network computes from the prompt alone.
+    The comparison costs a thousandth of the products that it saves. It is for modules without randomness
+    whose weights stay; nobody may write into an output.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self._asked: Tensor | None = None
-        self._answer: Tensor | None = None
+        self._input: Tensor | None = None
+        self._output: Tensor | None = None
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         if more:  # pictures beside the prompt
             other: Tensor = self.module(x, *more)
             return other
-        if self._answer is None or self._asked is None or not same(self._asked, x):
-            self._answer = self.module(x)
-            self._asked = x.clone()  # x may be written into after this call
-        return self._answer
+        if self._output is None or self._input is None or not same(self._input, x):
+            self._output = self.module(x)
+            self._input = x.clone()  # x may be written into after this call
+        return self._output
 
 
 def same(a: Tensor, b: Tensor) -> bool:
@@ -70,15 +68,15 @@ def _words(x: Tensor) -> Tensor:
     return flat.view(torch.int64) if whole else flat
 
 
-class One:
-    """The number by which dividing a tensor is nothing: not a pass over its memory."""
+class NoDivision:
+    """A divisor of 1: a tensor divided by it is the tensor itself, without a pass over its memory."""
 
     def __rtruediv__(self, x: Tensor) -> Tensor:
         return x
 
 
 def without_division(module: nn.Module) -> None:
-    """Spare a module of diffusers the divisions by 1.0, in place."""
+    """Replace the divisors 1.0 of a module of diffusers, in place."""
     for name in DIVISORS:
         if module.__dict__.get(name) == 1.0:
-            setattr(module, name, One())
+            setattr(module, name, NoDivision())

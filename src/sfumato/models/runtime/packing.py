@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sfumato.models.runtime.eager import GELU, OF_PROMPTS, Remembered, without_division
+from sfumato.models.runtime.eager import GELU, PROMPT_MODULES, Cached, without_division
 
 _OPERATORS = (
     "_reorder_convolution_weight",
@@ -30,34 +30,33 @@ def can_pack(dtype: torch.dtype) -> bool:
     """Whether this build of PyTorch and this processor pack weights of a dtype."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
-    operators = all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS)
-    known = dtype is torch.float32 or (
-        dtype is torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    )
-    return operators and known
+    if not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
+        return False
+    bf16 = dtype is torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype is torch.float32 or bf16
 
 
-def adapted(network: nn.Module, device: torch.device, dtype: torch.dtype, *, given: bool) -> nn.Module:
+def adapted(network: nn.Module, device: torch.device, dtype: torch.dtype, *, owned: bool) -> nn.Module:
     """The network with its layers made ready for an arithmetic.
 
-    A network that is `given` is changed in place and its weights, which stay what they are, are freed as they
+    A network that is `owned` is changed in place and its weights, which stay what they are, are freed as they
     are packed. Of another one this is a second network on the same weights, which follows when they are
     changed.
     """
     packs = device.type == "cpu" and can_pack(dtype)
-    if not packs and (given or dtype is torch.float32):
+    if not packs and (owned or dtype is torch.float32):
         return network
-    return Packing(dtype, given=given, packs=packs).ready(network)
+    return Packing(dtype, owned=owned, packs=packs).ready(network)
 
 
 class Packing:
     """One network on its way to being ready: how its layers are to be, and what they have in common.
 
-    shared: what blocks that were made ready share with those that come after them, by names of their own.
+    owned: as in `adapted`. shared: what blocks that are ready share with later ones, by their own names.
     """
 
-    def __init__(self, dtype: torch.dtype, *, given: bool, packs: bool = True) -> None:
-        self.dtype, self.given, self._packs = dtype, given, packs
+    def __init__(self, dtype: torch.dtype, *, owned: bool, packs: bool = True) -> None:
+        self.dtype, self.owned, self._packs = dtype, owned, packs
         self.shared: dict[object, Any] = {}
         self._done: dict[nn.Module, nn.Module] = {}
 
@@ -65,12 +64,12 @@ class Packing:
         """The module, called so in its parent, with its layers replaced; layers that are one stay one."""
         if module not in self._done:
             made = self._replaced(name, module) or self.around(module)
-            self._done[module] = Remembered(made) if self.given and name in OF_PROMPTS else made
+            self._done[module] = Cached(made) if self.owned and name in PROMPT_MODULES else made
         return self._done[module]
 
     def around(self, module: nn.Module, *, without: Collection[str] = ()) -> nn.Module:
         """The module around its parts made ready; those `without` are left out."""
-        made = module if self.given else copy(module)
+        made = module if self.owned else copy(module)
         made.__dict__["_modules"] = {
             name: child and self.ready(child, name)
             for name, child in module._modules.items()
@@ -96,11 +95,11 @@ class Packing:
 
     def convolution(self, layer: nn.Conv2d) -> PackedConv2d:
         """A convolution on packed weights."""
-        return PackedConv2d(layer, dtype=self.dtype, given=self.given)
+        return PackedConv2d(layer, dtype=self.dtype, owned=self.owned)
 
     def linear(self, *layers: nn.Linear) -> PackedLinear:
         """A linear layer on packed weights; of several that see the same, all answers side by side."""
-        return PackedLinear(*layers, dtype=self.dtype, given=self.given)
+        return PackedLinear(*layers, dtype=self.dtype, owned=self.owned)
 
 
 # Blocks of foreign networks for which there is something faster than their layers one by one: by their class,
@@ -114,24 +113,23 @@ class Ready:
     It is made at the first use, and again after they were changed.
     """
 
-    def __init__(self, *sources: Tensor, make: Callable[..., Tensor], given: bool) -> None:
+    def __init__(self, *sources: Tensor, make: Callable[..., Tensor], owned: bool) -> None:
         self._sources = sources
-        self._make, self._given = make, given
+        self._make, self._owned = make, owned
         self._made: Tensor | None = None
         self._known: tuple[object, ...] = ()
 
     def __call__(self, *how: object) -> Tensor:
         """The form; `how` is what else it depends on, and it is made again when that changes."""
-        known = how if self._given else (*map(version, self._sources), *how)
+        known = how if self._owned else (*map(version, self._sources), *how)
         if self._made is None or known != self._known:
-            # what was given away is had back from its packed form
             sources = self._sources
-            if not sources:
+            if not sources:  # freed weights are read back from their packed form
                 assert self._made is not None
                 sources = (self._made.to_dense(),)
             source = sources[0] if len(sources) == 1 else torch.cat([part.detach() for part in sources])
             self._made, self._known = self._make(source.detach(), *how), known
-            if self._given:
+            if self._owned:
                 self._sources = ()
         return self._made
 
@@ -144,17 +142,17 @@ def version(x: Tensor) -> int:
 class _Layer(nn.Module):
     """A layer of the network with its parameters made ready; `weight` and `bias` tell what they were.
 
-    A layer that is given away keeps an empty weight, which still has the dtype that networks ask for.
+    A layer of an owned network keeps an empty weight, whose dtype networks may still read.
     """
 
-    def __init__(self, *layers: nn.Conv2d | nn.Linear, dtype: torch.dtype, given: bool = False) -> None:
+    def __init__(self, *layers: nn.Conv2d | nn.Linear, dtype: torch.dtype, owned: bool = False) -> None:
         super().__init__()
         self.dtype = dtype
         weight, biases = layers[0].weight, [layer.bias for layer in layers if layer.bias is not None]
-        self.weight = nn.Parameter(weight.new_empty(0), requires_grad=False) if given else weight
+        self.weight = nn.Parameter(weight.new_empty(0), requires_grad=False) if owned else weight
         self.bias = layers[0].bias
-        self.ready = Ready(*(layer.weight for layer in layers), make=self._made, given=given)
-        self.ready_bias = Ready(*biases, make=self._cast, given=False) if biases else None
+        self.ready = Ready(*(layer.weight for layer in layers), make=self._made, owned=owned)
+        self.ready_bias = Ready(*biases, make=self._cast, owned=False) if biases else None
 
     def _cast(self, parameter: Tensor) -> Tensor:
         return parameter.to(self.dtype)
@@ -169,8 +167,8 @@ class _Layer(nn.Module):
 class PackedConv2d(_Layer):
     """nn.Conv2d on packed weights: (N, I, H, W) -> (N, O, H', W') in `dtype`."""
 
-    def __init__(self, layer: nn.Conv2d, *, dtype: torch.dtype, given: bool) -> None:
-        super().__init__(layer, dtype=dtype, given=given)
+    def __init__(self, layer: nn.Conv2d, *, dtype: torch.dtype, owned: bool) -> None:
+        super().__init__(layer, dtype=dtype, owned=owned)
         self.settings = list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
 
     def _made(self, weight: Tensor, *how: object) -> Tensor:
@@ -191,18 +189,10 @@ class PackedConv2d(_Layer):
 
     def added_to(self, y: Tensor, x: Tensor) -> Tensor:
         """y + what it answers to x, in one pass."""
-        x = x.to(self.dtype)
+        x, y = x.to(self.dtype), y.to(self.dtype)
+        weight, bias = self.ready(tuple(x.shape)), self._added()
         out: Tensor = torch.ops.mkldnn._convolution_pointwise.binary(
-            x,
-            y.to(self.dtype),
-            self.ready(tuple(x.shape)),
-            self._added(),
-            *self.settings,
-            "add",
-            1.0,
-            None,
-            [],
-            None,
+            x, y, weight, bias, *self.settings, "add", 1.0, None, [], None
         )
         return out
 
@@ -233,19 +223,10 @@ class CastConv2d(_Layer):
 
     def __init__(self, layer: nn.Conv2d, dtype: torch.dtype) -> None:
         super().__init__(layer, dtype=dtype)
-        self.stride, self.padding = layer.stride, layer.padding
-        self.dilation, self.groups = layer.dilation, layer.groups
+        self.settings: tuple[Any, ...] = layer.stride, layer.padding, layer.dilation, layer.groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(
-            x.to(self.dtype),
-            self.ready(),
-            self._added(),
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-        )
+        return F.conv2d(x.to(self.dtype), self.ready(), self._added(), *self.settings)
 
 
 class CastLinear(_Layer):

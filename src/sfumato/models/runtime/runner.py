@@ -1,8 +1,8 @@
 """How a network is run, chosen in one place: layout, arithmetic, packed weights, compiling, row buckets.
 
-Contract: a `Runner` is called as its network is, with tensors whose first dimension is rows (N, ...), and
+Contract: a runner is called as its network is, with tensors whose first dimension is rows (N, ...). It
 answers what the network answers, within the rounding of its arithmetic; rows stay independent of one another.
-Activations are channels-last. What is fast differs by device:
+For networks of ours and of diffusers activations are channels-last. What is fast differs by device:
 
     CPU, not compiled   weights are packed once into the layout that the processor's convolutions want
                         (packing.py), where plain PyTorch packs them anew in every call
@@ -10,32 +10,20 @@ Activations are channels-last. What is fast differs by device:
                         are as many graphs as buckets in use; frozen weights on a CPU, CUDA graphs on a GPU
 """
 
-from __future__ import annotations
-
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, cast, get_args
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from sfumato.errors import UsageError
+from sfumato.models.networks.base import Network
 from sfumato.models.runtime.packing import adapted
-
-Compile = Literal["auto", "on", "off"]
-COMPILES: tuple[str, ...] = get_args(Compile)
-
-# Where the weights of a pretrained model are while a GPU does not need them:
-#   no        on the GPU, once they were loaded
-#   network   the networks of a model are on the GPU in turn, the others in the CPU's memory
-#   layers    every layer comes for its part of a forward pass and goes again: for networks larger than the
-#             GPU's memory, at the price of moving all weights in every pass
-Offload = Literal["no", "network", "layers"]
-OFFLOADS: tuple[str, ...] = get_args(Offload)
+from sfumato.models.runtime.placement import Placement, compiler_missing
 
 # Rows of a compiled forward pass; above the last one, multiples of BEYOND. At most a third is padding.
 BUCKETS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -46,37 +34,113 @@ BEYOND = 16
 PAYS: Mapping[str, int] = {"cuda": 2_000}
 
 
-class Runner:
-    """A network on a device, in an arithmetic, by the fastest road that was asked for.
+@runtime_checkable
+class NetworkRunner(Protocol):
+    """What runs a network: `Runner`, `CallableRunner`, or `LazyNetwork`, which loads it first.
+
+    device   where the network computes
+    dtype    the arithmetic of its convolutions and products
+    weights  how many there are; None where that is not known
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+    weights: int | None
+
+    def place(self, placement: Placement) -> None:
+        """Run the network there from now on; UsageError where that cannot be, and nothing is changed."""
+
+    def plan_rows(self, rows: int) -> None:  # noqa: ARG002
+        """A run of so many rows (pictures x steps) comes: what `compile="auto"` goes by."""
+        return
+
+    def unload(self) -> None:
+        """Free the memory of a network that can be loaded again; by default it stays."""
+        return
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        """What the network answers."""
+
+
+def runner_of(network: Callable[..., Any], placement: Placement | None) -> NetworkRunner:
+    """What runs a network: an object that does it itself, an nn.Module, or any other callable.
+
+    placement: None leaves it where it is, in float32.
+
+    Raises:
+        UsageError: it is not callable, or cannot be run there.
+    """
+    if isinstance(network, type) or not callable(network):
+        raise UsageError(f"the network is {network!r:.80}; give an nn.Module or a function of (x, t)")
+    if isinstance(network, NetworkRunner):
+        if placement is not None:
+            network.place(placement)
+        return network
+    if not isinstance(network, nn.Module):
+        return CallableRunner(network, placement or Placement())
+    here = next((parameter.device for parameter in network.parameters()), "cpu")
+    network.eval().requires_grad_(False)
+    return Runner(network, placement or Placement(device=here), as_written=not isinstance(network, Network))
+
+
+class CallableRunner(NetworkRunner):
+    """A function, or another callable that is no nn.Module: it is called as it is, in autocast if at all."""
+
+    def __init__(self, network: Callable[..., Any], placement: Placement) -> None:
+        self.network, self.weights = network, None
+        self.place(placement)
+
+    def place(self, placement: Placement) -> None:
+        if placement.compile == "on" or placement.offload != "no":
+            raise UsageError("a network that is no nn.Module is called as it is: leave compile, offload out")
+        self.device, self.dtype = torch.device(placement.device), placement.dtype
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        with _autocast(self.device, self.dtype):
+            return self.network(*args, **named)
+
+
+class Runner(NetworkRunner):
+    """A network on a device, in an arithmetic, compiled or packed.
 
     The network is moved to the device, in place. It stays what it is, in float32, may be saved, and, unless
-    it was compiled, changed between two calls; products and convolutions are computed in `dtype`. A network
-    that is `given` is the runner's own: it is held in `dtype` as a whole, and its weights are freed as they
-    are packed. One that is `placed` is on its device already, or is brought there by who gives it.
+    it was compiled, changed between two calls; products and convolutions are computed in `dtype`.
 
-    The road is taken at the first call; `expect` tells before how long the journey will be.
+    owned       the runner alone has this network: it is held in `dtype` as a whole, and its weights are freed
+                as they are packed
+    placed      it is on its device already, or somebody else brings it there
+    as_written  memory layouts stay as the network makes them, and no layer is replaced: for a network whose
+                code may depend on either
+
+    Whether it is compiled or packed is decided at the first call; `plan_rows` says before how long the run
+    will be.
     """
 
     def __init__(
         self,
         network: nn.Module,
+        placement: Placement,
         *,
-        device: torch.device | str,
-        dtype: torch.dtype,
-        compile: Compile = "auto",
-        given: bool = False,
+        owned: bool = False,
         placed: bool = False,
+        as_written: bool = False,
     ) -> None:
-        self.device, self.dtype = torch.device(device), dtype
-        check_dtype(self.device, dtype)
-        self._compile = check_compile(compile, self.device)
-        self._given = given
-        if not placed:
-            network.to(self.device, dtype if given else None)
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network
+        self.weights = sum(parameter.numel() for parameter in network.parameters())
+        self._owned, self._placed, self._as_written = owned, placed, as_written
+        self.place(placement)
+
+    def place(self, placement: Placement) -> None:
+        """As `NetworkRunner.place`. Weights and answers stay float32 unless the network is `owned`."""
+        if placement.offload != "no" and not self._placed:
+            raise UsageError("this network keeps its weights where it computes: leave offload out")
+        self.device, self.dtype = torch.device(placement.device), placement.dtype
+        self._compile, self._expected = placement.compile, 0
         self._run: nn.Module | None = None
-        self._expected = 0
+        if not self._placed:
+            self.network.to(self.device, self.dtype if self._owned else None)
+            if not self._as_written:
+                self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def compiled(self) -> bool:
@@ -86,19 +150,20 @@ class Runner:
         pays = self._expected >= PAYS.get(self.device.type, math.inf)
         return pays and compiler_missing(self.device) is None
 
-    def expect(self, rows: int) -> None:
-        """A run of so many rows, pictures x steps, is coming: what "auto" goes by, until the first call."""
+    def plan_rows(self, rows: int) -> None:
         self._expected = max(self._expected, rows)
 
     def module(self) -> nn.Module:
-        """The network as it is run: for those that are asked by methods of their own."""
+        """The network as it is run: for those that are called by methods of their own."""
         if self._run is None:
             if self.compiled:
                 self._compile = "on"
                 self._run = _compiled(self._held(), self.device)
             else:
                 self._compile = "off"
-                self._run = adapted(self.network, self.device, self.dtype, given=self._given)
+                self._run = self.network
+                if not self._as_written:
+                    self._run = adapted(self.network, self.device, self.dtype, owned=self._owned)
         return self._run
 
     def __call__(self, *args: Any, **named: Any) -> Any:
@@ -110,7 +175,7 @@ class Runner:
             return self._laid_out(padded(x, more) if x.dim() > 0 and len(x) == rows else x)
 
         args, named = on_tensors(args, ready), on_tensors(named, ready)
-        with self._arithmetic():
+        with nullcontext() if self._owned else _autocast(self.device, self.dtype):
             if self._compile == "off":
                 return run(*args, **named)
             with _room_for_buckets():
@@ -123,24 +188,21 @@ class Runner:
 
         A compiler makes float32 of all that is normalised by weights in float32, and of what it is added to.
         """
-        if self._given or self.dtype is torch.float32:
+        if self._owned or self.dtype is torch.float32:
             return self.network
         return deepcopy(self.network).to(self.dtype)
 
     def _laid_out(self, x: Tensor) -> Tensor:
         """Pictures channels-last, and, for a network that is held in its dtype, all but times in that."""
-        if self._given and x.is_floating_point() and x.dim() > 1:
+        if self._owned and x.is_floating_point() and x.dim() > 1:
             x = x.to(self.dtype)
+        if self._as_written:
+            return x.contiguous()
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-
-    def _arithmetic(self) -> AbstractContextManager[Any]:
-        if self._given or self.dtype is torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self.dtype)
 
 
 def bucket(rows: int) -> int:
-    """The rows of the forward pass that answers so many: the smallest bucket that holds them."""
+    """The rows of the forward pass that answers `rows` of them: the smallest bucket that holds them."""
     return next((size for size in BUCKETS if size >= rows), math.ceil(rows / BEYOND) * BEYOND)
 
 
@@ -164,61 +226,9 @@ def on_tensors(value: Any, f: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def check_dtype(device: torch.device | str, dtype: torch.dtype) -> None:
-    """Refuse float16 on a CPU: it overflows into black pictures."""
-    if dtype is torch.float16 and torch.device(device).type == "cpu":
-        raise UsageError("float16 on a CPU overflows and is slow: use float32 or bfloat16")
-
-
-def computes_in(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a device has instructions for a dtype; elsewhere it is emulated, a hundred times slower."""
-    if dtype is torch.float32:
-        return True
-    if device.type == "cuda":
-        return dtype is torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu" and dtype is torch.bfloat16:
-        probe = getattr(torch.cpu, "get_capabilities", None)  # not in every torch that is supported
-        capabilities = probe() if probe is not None else {}
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
-
-
-def check_compile(choice: str, device: torch.device) -> Compile:
-    """The choice, if it is one and can be had; UsageError says why not."""
-    if choice not in COMPILES:
-        raise UsageError(f"compile is {choice!r}; there are {', '.join(COMPILES)}")
-    if choice == "on" and (missing := compiler_missing(device)) is not None:
-        raise UsageError(f"compile on: {missing}; use auto or off")
-    return cast(Compile, choice)
-
-
-def check_offload(choice: str, device: torch.device, compile: Compile) -> Offload:
-    """The choice, if it is one and has an effect; UsageError says why not."""
-    if choice not in OFFLOADS:
-        raise UsageError(f"offload is {choice!r}; there are {', '.join(OFFLOADS)}")
-    if choice != "no" and device.type == "cpu":
-        raise UsageError(
-            f"offload {choice} moves weights between a GPU and the CPU's memory: on a CPU leave it out"
-        )
-    if choice == "layers" and compile == "on":
-        raise UsageError("offload layers does not go with compile on: moving weights cannot be compiled")
-    return cast(Offload, choice)
-
-
-def compiler_missing(device: torch.device) -> str | None:
-    """Why nothing can be compiled for a device; None where it can."""
-    if device.type == "cuda":
-        return None if importlib.util.find_spec("triton") else "torch.compile needs triton for this GPU"
-    if device.type != "cpu":
-        return f"torch.compile is not used on {device.type}"
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "there is no C++ compiler, which torch.compile needs for a CPU"
-    return None
+def _autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Products and convolutions in a dtype, for weights in float32."""
+    return nullcontext() if dtype is torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
 def _compiled(network: nn.Module, device: torch.device) -> nn.Module:

@@ -1,14 +1,12 @@
 """The text encoder of our own networks: all-MiniLM-L6-v2 and word vectors, which ship with the package.
 
-It knows English, lower case and upper case alike. Its weights are stored as int8 (`models.int8`) and computed
-with in float32, on the CPU: a prompt takes milliseconds, and whoever asks keeps what was encoded.
-`models.convert_text` made the folder. A table of word vectors stands beside it (`models.word_vectors`).
+It knows English, lower case and upper case alike. Its weights are stored as int8 (int8.py) and computed with
+in float32, on the CPU: a prompt takes milliseconds, and whoever asks keeps what was encoded.
+tools/convert_text.py made the folder. A table of word vectors stands beside it (word_vectors.py).
 
 Contract: `encode` of N texts answers `Encoded`. A text's embedding is the same alone and beside others
 to 1e-5.
 """
-
-from __future__ import annotations
 
 import hashlib
 import warnings
@@ -23,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, first_line
 from sfumato.models.files.store import DESCRIPTION, read_file, read_folder
 from sfumato.models.text.bert import Bert
 from sfumato.models.text.int8 import restore
@@ -117,12 +115,7 @@ def _checked(texts: Sequence[str]) -> Sequence[str]:
 
 @lru_cache(maxsize=1)
 def load_text_encoder() -> TextEncoder:
-    """The text encoder that ships with the package; one a process.
-
-    Raises:
-        ModelUnavailableError: its weights are missing.
-        SfumatoError: they are damaged.
-    """
+    """The text encoder that ships with the package, one a process; errors as of `read_text_encoder`."""
     return read_text_encoder(FOLDER, load_word_vectors())
 
 
@@ -143,6 +136,5 @@ def read_text_encoder(folder: Path, words: WordVectors) -> TextEncoder:
         network.load_state_dict(restore(tensors), assign=True)
         tokenizer = Tokenizer.from_buffer(vocabulary)
     except Exception as error:  # tokenizers raises nothing narrower
-        reason = str(error).splitlines()[0]
-        raise SfumatoError(f"{folder} does not hold a text encoder: {reason}") from error
+        raise SfumatoError(f"{folder} does not hold a text encoder: {first_line(error)}") from error
     return TextEncoder(tokenizer, network, words, sha256=description["weights"]["sha256"])

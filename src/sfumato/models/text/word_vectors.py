@@ -1,15 +1,13 @@
 """Words one by one: a table of vectors in which words of like meaning lie together.
 
 The text encoder, which reads whole texts, often misses a rare single word ("puke"); a table made from far
-more text, and drawn together by a thesaurus, knows it. `models.convert_words` made the folder. A row of the
+more text, and drawn together by a thesaurus, knows it. tools/convert_words.py made the folder. A row of the
 table is four bits a number, two numbers a byte, low half first:
 
     vector = weight * q / |q|,    q = byte half - 8 in [-7, 7]
 
 The weight says how telling the word is: rare words more than frequent ones.
 """
-
-from __future__ import annotations
 
 import re
 import unicodedata
@@ -56,16 +54,13 @@ class WordVectors:
 
     def _bag(self, text: str) -> Tensor:
         found = map(self._find, words_of(without_frame(text)))
-        rows = [row for row in found if row is not None]
-        return F.normalize(self._vectors(torch.tensor(rows, dtype=torch.int64)).sum(0, keepdim=True), dim=1)
+        rows = torch.tensor([row for row in found if row is not None], dtype=torch.int64)
+        vectors = F.normalize(unpack(self._packed[rows]), dim=1) * self._weight[rows, None]  # (R, BAG)
+        return F.normalize(vectors.sum(0, keepdim=True), dim=1)
 
     def _find(self, word: str) -> int | None:
         """The row of a word, or else of the word that it is a form of."""
         return next((self._row[form] for form in _forms(word) if form in self._row), None)
-
-    def _vectors(self, rows: Tensor) -> Tensor:
-        """(R,) -> (R, BAG)."""
-        return F.normalize(unpack(self._packed[rows]), dim=1) * self._weight[rows, None]
 
 
 def words_of(text: str) -> list[str]:
@@ -81,14 +76,6 @@ def _forms(word: str) -> Iterator[str]:
             yield word.removesuffix(ending) + instead
 
 
-def pack(vectors: Tensor) -> Tensor:
-    """(W, C) -> (W, C / 2) uint8, of which `unpack` makes the directions again, nearly."""
-    # three quarters of the largest: a few numbers are cut, and all others fall on finer steps
-    q = (vectors / (0.75 * vectors.abs().amax(1, keepdim=True)) * MOST).round().clamp(-MOST, MOST)
-    halves = (q + ZERO).to(torch.uint8)
-    return halves[:, ::2] | (halves[:, 1::2] << 4)
-
-
 def unpack(packed: Tensor) -> Tensor:
     """(W, C / 2) uint8 -> q (W, C) float32."""
     return torch.stack([packed & 15, packed >> 4], dim=2).flatten(1).float() - ZERO
@@ -96,12 +83,7 @@ def unpack(packed: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def load_word_vectors() -> WordVectors:
-    """The word vectors that ship with the package; one a process.
-
-    Raises:
-        ModelUnavailableError: they are missing.
-        SfumatoError: they are damaged.
-    """
+    """The word vectors that ship with the package, one a process; errors as of `read_word_vectors`."""
     return read_word_vectors(FOLDER)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sfumato.cache import cache_folder
 from sfumato.errors import SfumatoError
 from sfumato.models.files.store import read_folder, write_folder
 from sfumato.models.text.encoder import TextEncoder, load_text_encoder
 from sfumato.models.text.phrasing import things
 from sfumato.models.text.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
-from sfumato.training.download import cache_dir
 from sfumato.training.emoji.captions import DRAWS, Captions
 from sfumato.training.emoji.dataset import GROUP, EmojiDataset, load_emoji
 from sfumato.training.emoji.scenes import composed
@@ -100,7 +100,7 @@ def _shares(data: EmojiDataset, scenes: int) -> Tensor:
 def _composed(data: EmojiDataset, count: int, cache: Path | None) -> tuple[Tensor, list[str], Tensor]:
     """`scenes.composed`, from the cache."""
     key = hashlib.sha256(f"{_FORMAT} {data.fingerprint} {count}".encode()).hexdigest()
-    folder = (cache or cache_dir()) / "datasets" / f"emoji-scenes-{key[:12]}"
+    folder = (cache or cache_folder()) / "datasets" / f"emoji-scenes-{key[:12]}"
     try:
         description, tensors = read_folder(folder)
     except SfumatoError:  # never composed, or damaged
@@ -112,7 +112,7 @@ def _composed(data: EmojiDataset, count: int, cache: Path | None) -> tuple[Tenso
 
 
 def _from_cache(texts: list[str], encoder: TextEncoder, cache: Path | None) -> dict[str, Tensor]:
-    folder = (cache or cache_dir()) / "datasets" / f"emoji-captions-{_key(texts, encoder)[:12]}"
+    folder = (cache or cache_folder()) / "datasets" / f"emoji-captions-{_key(texts, encoder)[:12]}"
     try:
         return read_folder(folder)[1]
     except SfumatoError:  # never encoded, or damaged

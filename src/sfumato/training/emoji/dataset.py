@@ -15,10 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sfumato.cache import cache_folder
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.files.store import read_folder, write_folder
 from sfumato.training.data import digest_of
-from sfumato.training.download import Collection, cache_dir, fetch
+from sfumato.training.download import Collection, fetch
 from sfumato.training.emoji.concepts import Concept, read_concepts
 from sfumato.training.emoji.icons import Icon, IconSet
 from sfumato.training.emoji.render import render
@@ -80,7 +81,7 @@ def load_emoji(
 
     Args:
         side: pixels on a side, 16 to 512.
-        cache: another folder than `cache_dir()`.
+        cache: another folder than `cache_folder()`.
         on_progress: hears (pictures drawn, pictures in all) while they are drawn.
 
     Raises:
@@ -90,7 +91,7 @@ def load_emoji(
     low, high = SIDES
     if not low <= side <= high:
         raise UsageError(f"emoji of {side} pixels: the side must lie in {low}..{high}")
-    folder = (cache or cache_dir()) / "datasets" / f"emoji-{side}-{_recipe()[:12]}"
+    folder = (cache or cache_folder()) / "datasets" / f"emoji-{side}-{_recipe()[:12]}"
     try:
         return _read(folder)
     except SfumatoError:  # never drawn, or damaged

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sfumato.training.download import Collection, Content, npm_package
+from sfumato.training.download import Collection, ExpectedFile
+from sfumato.training.packages import npm_package
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Style:
     chars: Collection | None
 
 
-def _package(name: str, version: str, files: Mapping[str, Content], folder: str = "") -> Collection:
+def _package(name: str, version: str, files: Mapping[str, ExpectedFile], folder: str = "") -> Collection:
     source = npm_package(f"{name}@{version}", folder)
     return Collection(name=f"{name.rpartition('/')[2]}-{version}", files=files, sources=(source,))
 
@@ -31,7 +32,7 @@ def _icons(
     name: str, version: str, icons: tuple[int, str], chars: tuple[int, str] | None = None
 ) -> Collection:
     found = {"icons.json": icons} | ({"chars.json": chars} if chars else {})
-    files = {file: Content(size=size, sha256=sha256) for file, (size, sha256) in found.items()}
+    files = {file: ExpectedFile(size=size, sha256=sha256) for file, (size, sha256) in found.items()}
     return _package(f"@iconify-json/{name}", version, files)
 
 
@@ -39,10 +40,10 @@ NAMES = _package(
     "emojibase-data",
     "17.0.0",
     {
-        "data.json": Content(
+        "data.json": ExpectedFile(
             size=775157, sha256="ed014f1049bd370c5794f815850156196ac382850f51c3e9f6a9e83553fb3f01"
         ),
-        "messages.json": Content(
+        "messages.json": ExpectedFile(
             size=6499, sha256="6bffab078a0d90c4cca03bd3ff1045fdba33a77d31b1408b1cf1c414d7f1ab3c"
         ),
     },

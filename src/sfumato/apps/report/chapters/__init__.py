@@ -1,5 +1,5 @@
-"""The sections of the report, in order."""
+"""The sections of the report and of the demo, in order."""
 
-from sfumato.apps.report.chapters.table import CHAPTERS, Chapter
+from sfumato.apps.report.chapters.table import DEMO, REPORT, Chapter, Contents
 
-__all__ = ["CHAPTERS", "Chapter"]
+__all__ = ["DEMO", "REPORT", "Chapter", "Contents"]

@@ -1,119 +1,109 @@
-"""What the algebra gives besides: three readings, AND and NOT, readings inside readings, wide canvases."""
+"""What else the algebra gives: three readings, AND and NOT, readings inside readings, wide canvases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report.chapters.illusions import distance, turning
-from sfumato.apps.report.page import Block, Row
-from sfumato.apps.report.said import say
-from sfumato.apps.report.shots import Shot, source, take
+from sfumato.apps.report.chapters.illusions import make_distances, make_turns
+from sfumato.apps.report.page import Block
+from sfumato.apps.report.picture_sets import PictureSet, make_row
+from sfumato.apps.report.snippets import call
 from sfumato.techniques import anagram, compose, hybrid, panorama
 
 if TYPE_CHECKING:
-    from sfumato.apps.report.desk import Desk
+    from sfumato.apps.report.tour import Negation, Nested, ThreeBands, Wide
+    from sfumato.apps.report.workspace import Workspace
 
 MIDDLE = 2.0  # the wider blur of a hybrid of three, which leaves what is seen from afar
 
 
-def beyond(desk: Desk) -> Iterator[Block]:
+def beyond(work: Workspace) -> Iterator[Block]:
     """All of them."""
-    yield from _three(desk)
-    yield from _composed(desk)
-    yield _nested(desk)
-    yield _wide(desk)
+    tour = work.tour
+    if tour.three is not None:
+        yield from _three(work, tour.three)
+    if tour.both is not None:
+        yield _both(work, *tour.both)
+    if tour.without is not None:
+        yield _without(work, tour.without)
+    if tour.nested is not None:
+        yield _nested(work, tour.nested)
+    if tour.wide is not None:
+        yield _wide(work, tour.wide)
 
 
-def _three(desk: Desk) -> Iterator[Block]:
-    three = desk.tour.three
-    shot = Shot(
-        what=say(hybrid, far=three.far, middle=three.middle, near=three.near),
-        command=("hybrid", "--far", three.far, "--middle", three.middle, "--near", three.near),
-        name="10-three",
-        seed=_seed(desk, three.seed),
-        alt=f"{three.far} from afar, {three.middle} in between, {three.near} from near",
+def _three(work: Workspace, three: ThreeBands) -> Iterator[Block]:
+    far, middle, near = three.far, three.middle, three.near
+    one = PictureSet(
+        what=call(hybrid, far=far, middle=middle, near=near),
+        command=("hybrid", "--far", far, "--middle", middle, "--near", near),
+        name="three",
+        seed=work.tour.seed_of(three),
+        alt=f"{far} from afar, {middle} in between, {near} from near",
     )
-    ((picture,),) = take(desk, [shot])
-    block = distance(picture, three.far, three.near, MIDDLE, source(desk, [shot]))
-    title = f"Three bands: “{three.far}” from afar, “{three.middle}” in between, “{three.near}” from near"
-    yield block.model_copy(update={"title": title})
+    title = f"Three bands: “{far}” from afar, “{middle}” in between, “{near}” from near"
+    return make_distances(work, one, title, far=far, near=near, sigma=MIDDLE)
 
 
-def _composed(desk: Desk) -> Iterator[Block]:
-    one, other = desk.tour.both
-    both = Shot(
-        what=say(compose, one, other),
+def _both(work: Workspace, one: str, other: str) -> Block:
+    both = PictureSet(
+        what=call(compose, one, other),
         command=("compose", one, other),
-        name="10-and",
-        seed=desk.tour.seed,
-        count=max(3, desk.count),
+        name="and",
+        seed=work.tour.seed,
+        count=max(3, work.count),
         alt=f"{one} and {other} at once",
     )
-    (pictures,) = take(desk, [both])
-    yield Row(
-        title=f"AND: “{one}” and “{other}” at once", pictures=tuple(pictures), source=source(desk, [both])
-    )
-    without = desk.tour.without
-    seed = _seed(desk, without.seed)
-    shots = [
-        Shot(
-            what=say(compose, without.what),
-            command=("compose", without.what),
-            name="10-not-with",
+    return make_row(work, f"AND: “{one}” and “{other}” at once", [both])
+
+
+def _without(work: Workspace, negation: Negation) -> Block:
+    what, without, seed = negation.what, negation.without, work.tour.seed_of(negation)
+    sets = [
+        PictureSet(
+            what=call(compose, what),
+            command=("compose", what),
+            name="not-with",
             seed=seed,
-            alt=without.what,
-            caption=without.what,
+            alt=what,
+            caption=what,
         ),
-        Shot(
-            what=say(compose, without.what, without=[without.without]),
-            command=("compose", without.what, "--without", without.without),
-            name="10-not-without",
+        PictureSet(
+            what=call(compose, what, without=[without]),
+            command=("compose", what, "--without", without),
+            name="not-without",
             seed=seed,
-            alt=f"{without.what} without {without.without}",
-            caption=f"without {without.without}",
+            alt=f"{what} without {without}",
+            caption=f"without {without}",
         ),
     ]
-    yield Row(
-        title=f"NOT: “{without.what}” without “{without.without}”",
-        note="The same seed, with and without.",
-        pictures=tuple(shown for (shown,) in take(desk, shots)),
-        source=source(desk, shots),
-    )
+    title, note = f"NOT: “{what}” without “{without}”", "The same seed, with and without."
+    return make_row(work, title, sets, note=note)
 
 
-def _nested(desk: Desk) -> Block:
-    nested = desk.tour.nested
-    far_near = say(hybrid, far=nested.upright, near=nested.near)
-    shot = Shot(
-        what=say(anagram, far_near.named("far_near"), nested.seen, view=nested.view),
+def _nested(work: Workspace, nested: Nested) -> Block:
+    upright, near, seen = nested.upright, nested.near, nested.seen
+    far_near = call(hybrid, far=upright, near=near)
+    one = PictureSet(
+        what=call(anagram, far_near.named("far_near"), seen, view=nested.view),
         command=None,
-        name="10-nested",
-        seed=_seed(desk, nested.seed),
-        alt=f"{nested.upright} from afar, {nested.near} from near, and turned {nested.seen}",
+        name="nested",
+        seed=work.tour.seed_of(nested),
+        alt=f"{upright} from afar, {near} from near, and turned {seen}",
     )
-    hybrid_said = f"“{nested.upright}” from afar and “{nested.near}” from near"
-    title = f"An anagram of a hybrid: {hybrid_said}, or “{nested.seen}”"
-    return turning(desk, shot, nested, title)
+    title = f"An anagram of a hybrid: “{upright}” from afar and “{near}” from near, or “{seen}”"
+    return make_turns(work, one, nested, title)
 
 
-def _wide(desk: Desk) -> Block:
-    wide = desk.tour.wide
-    _, height, width = desk.model.shape
-    shot = Shot(
-        what=say(panorama, wide.prompt, size=(height, wide.times * width)),
-        command=("panorama", wide.prompt, "--width", wide.times * width),
-        name="10-wide",
-        seed=_seed(desk, wide.seed),
-        alt=f"{wide.prompt}, {wide.times} times as wide",
+def _wide(work: Workspace, wide: Wide) -> Block:
+    prompt, times, (_, height, width) = wide.prompt, wide.times, work.model.shape
+    one = PictureSet(
+        what=call(panorama, prompt, size=(height, times * width)),
+        command=("panorama", prompt, "--width", times * width),
+        name="wide",
+        seed=work.tour.seed_of(wide),
+        alt=f"{prompt}, {times} times as wide",
     )
-    ((picture,),) = take(desk, [shot])
-    return Row(
-        title=f"Panorama: “{wide.prompt}” on a canvas {wide.times} times as wide as the network",
-        pictures=(picture,),
-        source=source(desk, [shot]),
-    )
-
-
-def _seed(desk: Desk, own: int | None) -> int:
-    return desk.tour.seed if own is None else own
+    title = f"Panorama: “{prompt}” on a canvas {times} times as wide as the network"
+    return make_row(work, title, [one])

@@ -5,97 +5,95 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from sfumato.apps.report.desk import slug
-from sfumato.apps.report.page import Block, Distance, Shown, Source, Turn, Turns
-from sfumato.apps.report.said import Said, as_said, say
-from sfumato.apps.report.shots import Shot, names, source, take
+from sfumato.apps.report.page import Block, Code, Distance, Turn, Turns
+from sfumato.apps.report.picture_sets import PictureSet, code_of, make_sets
+from sfumato.apps.report.snippets import call, literal, statement
+from sfumato.apps.report.workspace import slug
 from sfumato.core.views import make_view
 from sfumato.pictures import read_picture, save_picture
 from sfumato.techniques import anagram, hybrid
 
 if TYPE_CHECKING:
-    from sfumato.apps.report.desk import Desk
     from sfumato.apps.report.tour import Anagram
+    from sfumato.apps.report.workspace import Workspace
 
 
-def anagrams(desk: Desk) -> Iterator[Block]:
+def anagrams(work: Workspace) -> Iterator[Block]:
     """Every anagram of the tour, both ways and turning."""
-    for i, asked in enumerate(desk.tour.anagrams):
-        view = slug(asked.view)
-        shot = Shot(
-            what=say(anagram, asked.upright, asked.seen, view=asked.view),
-            command=("anagram", asked.upright, asked.seen, "--view", asked.view),
-            name=f"8-{i}-{slug(asked.upright, 12)}-{slug(asked.seen, 12)}-{view}",
-            seed=desk.tour.seed if asked.seed is None else asked.seed,
-            count=desk.count,
-            alt=f"an anagram: {asked.upright}, and through {asked.view} {asked.seen}",
+    for i, two in enumerate(work.tour.anagrams):
+        one = PictureSet(
+            what=call(anagram, two.upright, two.seen, view=two.view),
+            command=("anagram", two.upright, two.seen, "--view", two.view),
+            name=f"{i}-{slug(two.upright, 12)}-{slug(two.seen, 12)}-{slug(two.view)}",
+            seed=work.tour.seed_of(two),
+            count=work.count,
+            best_of=work.best_of,
+            alt=f"an anagram: {two.upright}, and through {two.view} {two.seen}",
         )
-        yield turning(desk, shot, asked, f"“{asked.upright}” and “{asked.seen}”")
+        yield make_turns(work, one, two, f"“{two.upright}” and “{two.seen}”")
 
 
-def turning(desk: Desk, shot: Shot, asked: Anagram, title: str) -> Turns:
+def make_turns(work: Workspace, picture_set: PictureSet, two: Anagram, title: str) -> Turns:
     """The pictures of an anagram with what is seen through its view."""
-    view = make_view(asked.view)
-    (pictures,) = take(desk, [shot])
+    view = make_view(two.view)
+    made = make_sets(work, [picture_set])
     turns, also = [], []
-    for upright, file in zip(pictures, names(shot), strict=True):
-        seen = f"{file.removesuffix('.png')}-seen.png"
-        also += _seen(file, asked.view, seen)
-        x = view.forward(read_picture(desk.folder / file))
-        other = desk.keep(
-            x, seen, f"the same picture through {asked.view}", asked.seen, about=f"{file} through {view}"
-        )
-        turns.append(
-            Turn(
-                title=title,
-                view=view.name,
-                upright=upright.model_copy(update={"caption": asked.upright}),
-                seen=other,
-            )
-        )
+    for upright in made[0].pictures:
+        seen = f"{upright.file.removesuffix('.png')}-seen.png"
+        names = [literal(name).text for name in (two.view, upright.file, seen)]
+        lines = [
+            "turned = make_view({}).forward(sf.read_picture({}))".format(*names),
+            f"save_picture(turned, {names[2]})",
+        ]
+        also.append(statement(lines, uses=(make_view, save_picture)))
+        x = view.forward(read_picture(work.folder / upright.file))
+        about = f"{upright.file} through {view}"
+        other = work.save(x, seen, f"the same picture through {two.view}", two.seen, about=about)
+        captioned = upright.model_copy(update={"caption": two.upright})
+        turns.append(Turn(view=view.name, upright=captioned, seen=other))
     return Turns(
         title=title,
-        note=f"Through {asked.view}: {view.description}.",
+        note=f"Through {two.view}: {view.description}.{best_note(picture_set)}",
         turns=tuple(turns),
-        source=source(desk, [shot], also=also),
+        code=code_of(work, made, also=also),
     )
 
 
-def _seen(file: str, view: str, seen: str) -> list[Said]:
-    """The statement that writes what is seen through the view."""
-    read = f"make_view({as_said(view).text}).forward(sf.read_picture({as_said(file).text}))"
-    text = f"turned = {read}\nsave_picture(turned, {as_said(seen).text})"
-    imports = {
-        f"from sfumato.core.views import {make_view.__name__}",
-        f"from sfumato.pictures import {save_picture.__name__}",
-    }
-    return [Said(None, text, imports=frozenset(imports))]
+def best_note(picture_set: PictureSet) -> str:
+    """How the pictures were chosen, where they were."""
+    if picture_set.best_of is None:
+        return ""
+    return f" The best {picture_set.count} of {picture_set.best_of}, as the package's classifier reads them."
 
 
-def hybrids(desk: Desk) -> Iterator[Block]:
+def hybrids(work: Workspace) -> Iterator[Block]:
     """Every hybrid of the tour, large, small, blurred and at any distance."""
-    for i, asked in enumerate(desk.tour.hybrids):
-        shot = Shot(
-            what=say(hybrid, far=asked.far, near=asked.near, sigma=asked.sigma),
-            command=("hybrid", "--far", asked.far, "--near", asked.near, "--sigma", asked.sigma),
-            name=f"9-{i}-{slug(asked.far, 12)}-{slug(asked.near, 12)}",
-            seed=desk.tour.seed if asked.seed is None else asked.seed,
-            count=desk.count,
-            alt=f"a hybrid: {asked.far} from afar, {asked.near} from near",
+    for i, two in enumerate(work.tour.hybrids):
+        one = PictureSet(
+            what=call(hybrid, far=two.far, near=two.near, sigma=two.sigma),
+            command=("hybrid", "--far", two.far, "--near", two.near, "--sigma", two.sigma),
+            name=f"{i}-{slug(two.far, 12)}-{slug(two.near, 12)}",
+            seed=work.tour.seed_of(two),
+            count=work.count,
+            best_of=work.best_of,
+            alt=f"a hybrid: {two.far} from afar, {two.near} from near",
         )
-        (pictures,) = take(desk, [shot])
-        made = source(desk, [shot])
-        for k, picture in enumerate(pictures):
-            yield distance(picture, asked.far, asked.near, asked.sigma, made if k == 0 else None)
+        title = f"“{two.far}” from afar, “{two.near}” from near"
+        yield from make_distances(work, one, title, far=two.far, near=two.near, sigma=two.sigma)
 
 
-def distance(picture: Shown, far: str, near: str, sigma: float, made: Source | None) -> Distance:
-    """A hybrid with its slider; sigma in pixels of a picture 64 high. made: its Source, once."""
-    return Distance(
-        title=f"“{far}” from afar, “{near}” from near",
-        far=far,
-        near=near,
-        picture=picture,
-        blur=sigma * picture.height / 64,
-        source=made or Source(),
-    )
+def make_distances(
+    work: Workspace, picture_set: PictureSet, title: str, *, far: str, near: str, sigma: float
+) -> Iterator[Distance]:
+    """The pictures of a hybrid, each with its slider; sigma in pixels of a picture 64 high."""
+    made = make_sets(work, [picture_set])
+    for i, picture in enumerate(made[0].pictures):
+        yield Distance(
+            title=title,
+            note="" if i else best_note(picture_set).strip(),
+            far=far,
+            near=near,
+            picture=picture,
+            blur=sigma * picture.height / 64,
+            code=Code() if i else code_of(work, made),
+        )

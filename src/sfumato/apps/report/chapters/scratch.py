@@ -4,357 +4,298 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sfumato.apps.report import curve, diagram
-from sfumato.apps.report.desk import model_said, picture_said
-from sfumato.apps.report.page import Block, Drawing, Gap, Row, Source, Table
-from sfumato.apps.report.said import as_said, say, script
-from sfumato.apps.report.shots import Shot, source, take
+from sfumato.apps.report.diagram import Diagram
+from sfumato.apps.report.page import Block, Code, Drawing, Gap, Row, Table
+from sfumato.apps.report.picture_sets import make_row, prompted
+from sfumato.apps.report.snippets import program, statement
 from sfumato.apps.report.trainings import copy_sheet
+from sfumato.apps.report.workspace import model_snippet, picture_snippet
 from sfumato.core.expression import unconditional
 from sfumato.core.schedule import FixedSigma
 from sfumato.models.networks.anatomy import anatomy
+from sfumato.pictures import save_picture
 from sfumato.study import noised, one_step_denoised
+from sfumato.training.loss_curve import draw_loss_curve
 from sfumato.training.presets import PRESETS
 
 if TYPE_CHECKING:
-    from sfumato.apps.report.desk import Desk
     from sfumato.apps.report.trainings import Trained
-    from sfumato.training.presets import Preset
+    from sfumato.apps.report.workspace import Workspace
 
 SIGMAS = (0.0, 0.2, 0.4, 0.5, 0.6, 0.8, 1.0)  # of the exercise, for pixels in [0, 1]
 NOISED, DENOISED = (0, 3, 7), (2, 5)  # digits that are noised, and that are denoised
 SEED = 0
-FAST_SOLVER, FAST_STEPS = "dpm++2m", 20  # of --quick, instead of the 300 steps of the classic models
+FAST: dict[str, Any] = {
+    "solver": "dpm++2m",
+    "steps": 20,
+}  # of --quick, instead of the 300 steps of the classic models
 JUDGED = 500  # digits that are evaluated after a training
 CLASSIC, MODERN = ("digits-denoise", "digits-time", "digits-class"), "digits"
+# The epochs whose sheets are shown
+EPOCHS = {
+    "digits-denoise": (1, 5),
+    "digits-time": (5, 20),
+    "digits-class": (5, 20),
+    MODERN: (1, PRESETS[MODERN].epochs),
+}
+AS_DRAWN = "As the training drew them."  # of the sheets of an epoch
 
 
-def one_noise_level(desk: Desk) -> Iterator[Block]:
+def one_noise_level(work: Workspace) -> Iterator[Block]:
     """The one-step denoiser: network, noising, training, and noise that it never saw."""
-    _lay_out_digits(desk)
-    yield _noising(desk)
-    trained = desk.trainings.find("digits-denoise", (1, 5), desk.show)
-    if trained is None:
-        yield _no_model("digits-denoise")
-        return
-    yield _network(trained, "digits-denoise")
-    sheets = Sheets("b1", (1, 5), "Clean, noised, denoised, from the top.")
-    yield from _training(desk, trained, "digits-denoise", sheets)
-    yield _other_noise(desk, trained)
-
-
-def time(desk: Desk) -> Iterator[Block]:
-    """The network that is told the time."""
-    yield from _sampler(desk, "digits-time", "b2")
-
-
-def classes(desk: Desk) -> Iterator[Block]:
-    """The network that is told the class as well; the modern preset beside it; the table."""
-    yield from _sampler(desk, "digits-class", "b3")
-    modern = desk.trainings.find(MODERN, (1, PRESETS[MODERN].epochs), desk.show)
-    if modern is None:
-        yield _no_model(MODERN)
-    else:
-        yield _network(modern, MODERN)
-        yield from _by_class(desk, modern, f"b3-{MODERN}", f"The modern preset, `{MODERN}`", classic=False)
-    yield _figures()
-    if not desk.quick:
-        yield from _judged(desk)
-
-
-def _sampler(desk: Desk, name: str, prefix: str) -> Iterator[Block]:
-    """Diagram, loss, sheets of two epochs, and digits drawn now."""
-    epochs = (5, 20)
-    trained = desk.trainings.find(name, epochs, desk.show)
-    if trained is None:
-        yield _no_model(name)
-        return
-    yield _network(trained, name)
-    yield from _training(desk, trained, name, Sheets(prefix, epochs, "As the training drew them."))
-    if trained.model.class_names:
-        yield from _by_class(desk, trained, prefix, f"Digits by class, `{name}`")
-        return
-    shot = Shot(
-        what=say(unconditional),
-        command=("generate",),
-        name=f"{prefix}-drawn",
-        seed=SEED,
-        count=10,
-        alt="a digit drawn from noise",
-        model=model_said(trained.model),
-        solver=FAST_SOLVER if desk.quick else None,
-        steps=FAST_STEPS if desk.quick else None,
-    )
-    (pictures,) = take(desk, [shot])
-    yield Row(
-        title=f"Drawn now by `{name}`",
-        note=_how(desk),
-        pictures=tuple(pictures),
-        columns=len(pictures),
-        source=source(desk, [shot]),
-    )
-
-
-def _by_class(
-    desk: Desk, trained: Trained, prefix: str, title: str, *, classic: bool = True
-) -> Iterator[Block]:
-    """One digit of each class; all of them once more without guidance."""
-    model = trained.model
-    fast = classic and desk.quick
-    for guidance, word in ((None, f"guidance {model.defaults.guidance:g}"), (1.0, "guidance off")):
-        shots = [
-            Shot(
-                what=as_said(digit),
-                command=("generate", digit),
-                name=f"{prefix}-{digit}{'' if guidance is None else '-off'}",
-                seed=SEED + i,
-                alt=f"a {digit}, {word}",
-                model=model_said(model),
-                guidance=guidance,
-                solver=FAST_SOLVER if fast else None,
-                steps=FAST_STEPS if fast else None,
-            )
-            for i, digit in enumerate(model.class_names)
-        ]
-        yield Row(
-            title=f"{title}, {word}",
-            note=_how(desk) if classic else "",
-            pictures=tuple(shown for (shown,) in take(desk, shots)),
-            columns=len(shots),
-            source=source(desk, shots),
-        )
-
-
-def _how(desk: Desk) -> str:
-    if desk.quick:
-        return f"DPM-Solver++ (2M) in {FAST_STEPS} steps, to be quick; the model's own way is DDPM in 300."
-    return "DDPM in 300 steps, the model's own way."
-
-
-# -------------------------------------------------------------------------------------------- what noise does
-
-
-def _lay_out_digits(desk: Desk) -> None:
     folder = Path(str(files("sfumato"))) / "apps" / "report" / "mnist"
     for digit in {*NOISED, *DENOISED}:
-        shutil.copyfile(folder / f"mnist-{digit}.png", desk.folder / f"mnist-{digit}.png")
+        shutil.copyfile(folder / f"mnist-{digit}.png", work.folder / f"mnist-{digit}.png")
+    note = "σ is that of pixels in [0, 1], as the exercise counts."
+    yield _over_sigma(work, "The noising process", note, NOISED, None)
+    yield from _blocks_of(work, "digits-denoise", _denoiser)
 
 
-def _noising(desk: Desk) -> Block:
-    """x + sigma eps over sigma; in house units, where pixels lie in [-1, 1], sigma is twice as large."""
-    shown = []
-    for digit in NOISED:
-        picture = picture_said(desk.folder, f"mnist-{digit}.png").value
-        for sigma in SIGMAS:
-            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed=SEED) if sigma else picture
-            file = f"b1-noised-{digit}-{sigma:g}.png"
-            shown.append(desk.keep(x, file, f"a {digit}, sigma {sigma:g}", f"σ = {sigma:g}"))
-    body = [
-        f"for digit in {NOISED}:",
-        '    picture = sf.read_picture(f"mnist-{digit}.png")',
-        f"    for sigma in {SIGMAS}:",
-        "        x = picture",
-        "        if sigma > 0:  # pixels lie in [-1, 1] here: twice the sigma of [0, 1]",
-        f"            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed={SEED})",
-        '        save_picture(x.clamp(-1, 1), f"b1-noised-{digit}-{sigma:g}.png")',
-    ]
-    imports = {
-        "from sfumato.core.schedule import FixedSigma",
-        "from sfumato.pictures import save_picture",
-        "from sfumato.study import noised",
-    }
-    return Row(
-        title="The noising process",
-        note="σ is that of pixels in [0, 1], as the exercise counts.",
-        pictures=tuple(shown),
-        columns=len(SIGMAS),
-        source=Source(python=script(frozenset(imports), body)),
-    )
+def time(work: Workspace) -> Iterator[Block]:
+    """The network that is given the time."""
+    yield from _blocks_of(work, "digits-time", _timed)
 
 
-def _other_noise(desk: Desk, trained: Trained) -> Block:
-    """The denoiser at levels of noise that it was not trained for."""
-    shown = []
-    for digit in DENOISED:
-        picture = picture_said(desk.folder, f"mnist-{digit}.png").value
-        for sigma in SIGMAS:
-            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed=SEED) if sigma else picture
-            clean = one_step_denoised(trained.model, x, 1.0, unconditional())
-            file = f"b1-denoised-{digit}-{sigma:g}.png"
-            shown.append(desk.keep(clean, file, f"a {digit} denoised from sigma {sigma:g}", f"σ = {sigma:g}"))
-    body = [
-        *model_said(trained.model).before,
-        f"for digit in {DENOISED}:",
-        '    picture = sf.read_picture(f"mnist-{digit}.png")',
-        f"    for sigma in {SIGMAS}:",
-        "        x = picture",
-        "        if sigma > 0:",
-        f"            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed={SEED})",
-        "        x = one_step_denoised(model, x, 1.0, sf.unconditional())",
-        '        save_picture(x, f"b1-denoised-{digit}-{sigma:g}.png")',
-    ]
-    imports = {
-        "from sfumato.core.schedule import FixedSigma",
-        "from sfumato.pictures import save_picture",
-        "from sfumato.study import noised, one_step_denoised",
-        *model_said(trained.model).imports,
-    }
-    return Row(
-        title="Out of distribution: noise that it was not trained for",
-        note="Trained at σ = 0.5 alone; what it makes of less and of more.",
-        pictures=tuple(shown),
-        columns=len(SIGMAS),
-        source=Source(python=script(frozenset(imports), body)),
-    )
+def classes(work: Workspace) -> Iterator[Block]:
+    """The network that is given the class as well; the modern preset beside it; the table."""
+    yield from _blocks_of(work, "digits-class", _classed)
+    yield from _blocks_of(work, MODERN, _modern)
+    yield _figures()
+    if not work.quick:
+        yield from _judged(work)
 
 
-# --------------------------------------------------------------------------------------- network and training
+def _find(work: Workspace, name: str) -> Trained | None:
+    assert work.trainings is not None
+    return work.trainings.find(name, EPOCHS[name], work.on_progress)
 
 
-def _network(trained: Trained, name: str) -> Block:
-    """The diagram, from the module itself."""
-    model = trained.model
-    seen = anatomy(model.network, model.shape)
-    imports = {"from sfumato.models.networks.anatomy import anatomy", *model_said(model).imports}
-    lines = [*model_said(model).before, "print(anatomy(model.network, model.shape))"]
-    return Drawing(
-        title=f"The network of `{name}`",
-        note=f"{seen.parameters / 1e6:.2f} million parameters. Drawn from the module itself, one pass "
-        "watched: boxes are its parts with the shape that each gives.",
-        svg=diagram.draw(seen),
-        least=diagram.width_of(seen),
-        source=Source(python=script(frozenset(imports), lines)),
-    )
-
-
-@dataclass(frozen=True)
-class Sheets:
-    """The sheets that a training is to have drawn: what their files begin with, of which epochs, of what."""
-
-    prefix: str
-    epochs: tuple[int, ...]
-    about: str
-
-
-def _training(desk: Desk, trained: Trained, name: str, sheets: Sheets) -> Iterator[Block]:
-    """The loss curve and the sheets of two epochs; what is not there is said."""
-    record, preset = trained.record, PRESETS[name]
-    command = shlex.join(
-        ["sfumato", "train", name, *(w for epoch in sheets.epochs for w in ("--sample-at", str(epoch)))]
-    )
-    if record is None:
-        yield Gap(
-            title=f"The training of `{name}`",
-            text=f"{_so_far(trained)}, and no record of its training lies beside the weights, so there is "
-            f"no loss curve and no sheet of an epoch to show. `{command}` makes both, or the report "
-            "without --quick.",
-        )
+def _blocks_of(
+    work: Workspace, name: str, make: Callable[[Workspace, Trained], Iterator[Block]]
+) -> Iterator[Block]:
+    """What is shown of the model of a preset; a gap where no weights ship."""
+    trained = _find(work, name)
+    if trained is not None:
+        yield from make(work, trained)
         return
-    yield Drawing(
-        title=f"Training `{name}`: the loss",
-        note=f"{record.steps:,} steps of {preset.batch}. The line is the mean over a stretch of steps, "
-        "the band all of its steps.",
-        svg=curve.draw(record),
-        source=Source(commands=(command,)),
-    )
-    for epoch in sheets.epochs:
-        sheet = trained.sheet(epoch)
-        title = f"After epoch {epoch}" if epoch > 1 else "After the first epoch"
-        if sheet is None:
-            yield Gap(
-                title=title,
-                text=f"The training that is at hand did not draw epoch {epoch} of `{name}`: `{command}` "
-                "does.",
-            )
-            continue
-        file = f"{sheets.prefix}-epoch-{epoch:02d}.png"
-        copy_sheet(sheet, desk.folder / file)
-        yield Row(
-            title=title,
-            note=sheets.about,
-            pictures=(desk.shown(file, f"sheet of {name} after epoch {epoch}"),),
-            wide=True,
-            source=Source(commands=(command,)),
-        )
-
-
-def _so_far(trained: Trained) -> str:
-    """How long the weights were trained, from what they say of themselves."""
-    step = trained.model.provenance.get("step")
-    return f"These weights were trained for {step} steps" if isinstance(step, int) else "These weights ship"
-
-
-def _no_model(name: str) -> Block:
-    return Gap(
+    yield Gap(
         title=f"`{name}`",
         text=f"No weights of `{name}` ship with this version, so its diagram, its loss curve and its samples "
         f"are missing here. `sfumato train {name}` trains it, and so does the report without --quick.",
     )
 
 
+def _denoiser(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _training(work, trained, "Clean, noised, denoised, from the top.")
+    title = "Out of distribution: noise that it was not trained for"
+    note = "Trained at σ = 0.5 alone; its estimates from less noise and from more."
+    yield _over_sigma(work, title, note, DENOISED, trained)
+
+
+def _timed(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _training(work, trained, AS_DRAWN)
+    settings, model = FAST if work.quick else {}, model_snippet(trained.model)
+    alt = "a digit drawn from noise"
+    drawn = prompted(None, name="drawn", seed=SEED, count=10, alt=alt, model=model, **settings)
+    yield make_row(work, f"Drawn now by `{trained.preset}`", [drawn], note=_how(work), columns=10)
+
+
+def _classed(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _training(work, trained, AS_DRAWN)
+    title, settings = f"Digits by class, `{trained.preset}`", FAST if work.quick else {}
+    yield from _by_class(work, trained, "drawn", title, note=_how(work), **settings)
+
+
+def _modern(work: Workspace, trained: Trained) -> Iterator[Block]:
+    yield _network(trained)
+    yield from _by_class(work, trained, MODERN, f"The modern preset, `{MODERN}`")
+
+
+def _by_class(
+    work: Workspace, trained: Trained, prefix: str, title: str, *, note: str = "", **settings: Any
+) -> Iterator[Block]:
+    """One digit of each class; all of them once more without guidance."""
+    model = trained.model
+    for guidance, word, end in (
+        (None, f"guidance {model.defaults.guidance:g}", ""),
+        (1.0, "guidance off", "-off"),
+    ):
+        sets = [
+            prompted(
+                digit,
+                name=f"{prefix}-{digit}{end}",
+                seed=SEED + i,
+                alt=f"a {digit}, {word}",
+                model=model_snippet(model),
+                guidance=guidance,
+                **settings,
+            )
+            for i, digit in enumerate(model.class_names)
+        ]
+        yield make_row(work, f"{title}, {word}", sets, note=note, columns=len(sets))
+
+
+def _how(work: Workspace) -> str:
+    if work.quick:
+        steps = FAST["steps"]
+        return f"DPM-Solver++ (2M) in {steps} steps, to be quick; the model's default is DDPM in 300."
+    return "DDPM in 300 steps, the model's default."
+
+
+# -------------------------------------------------------------------------------------------- what noise does
+
+
+def _over_sigma(
+    work: Workspace, title: str, note: str, digits: tuple[int, ...], trained: Trained | None
+) -> Block:
+    """Noised digits over sigma; with a model, what it makes of them in one step.
+
+    In the package pixels lie in [-1, 1], so sigma is twice that of the exercise.
+    """
+    name = "noised" if trained is None else "denoised"
+    shown = []
+    for digit in digits:
+        picture = picture_snippet(work.folder, f"mnist-{digit}.png").value
+        for sigma in SIGMAS:
+            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed=SEED) if sigma else picture
+            x = x if trained is None else one_step_denoised(trained.model, x, 1.0, unconditional())
+            file = f"{work.section}-{name}-{digit}-{sigma:g}.png"
+            shown.append(work.save(x, file, f"a {digit}, {name}, sigma {sigma:g}", f"σ = {sigma:g}"))
+    lines = [
+        f"for digit in {digits}:",
+        '    picture = sf.read_picture(f"mnist-{digit}.png")',
+        f"    for sigma in {SIGMAS}:",
+        "        x = picture",
+        "        if sigma > 0:  # pixels lie in [-1, 1] here: twice the sigma of [0, 1]",
+        f"            x = noised(FixedSigma(2 * sigma), picture, 1.0, seed={SEED})",
+    ]
+    needs = []
+    uses: list[Callable[..., Any]] = [FixedSigma, noised, save_picture]
+    if trained is not None:
+        lines.append("        x = one_step_denoised(model, x, 1.0, sf.unconditional())")
+        needs.append(model_snippet(trained.model))
+        uses.append(one_step_denoised)
+    lines.append(f'        save_picture(x.clamp(-1, 1), f"{work.section}-{name}-{{digit}}-{{sigma:g}}.png")')
+    code = Code(python=program([statement(lines, *needs, uses=uses)]))
+    return Row(title=title, note=note, pictures=tuple(shown), columns=len(SIGMAS), code=code)
+
+
+# --------------------------------------------------------------------------------------- network and training
+
+
+def _network(trained: Trained) -> Block:
+    """The diagram, from the module itself."""
+    model = trained.model
+    seen = anatomy(model.network, model.shape)
+    drawn = Diagram(seen)
+    line = "print(anatomy(model.network, model.shape))"
+    return Drawing(
+        title=f"The network of `{trained.preset}`",
+        note=f"{seen.parameters / 1e6:.2f} million parameters. Drawn from the module itself, one pass "
+        "watched: boxes are its parts with the shape that each gives.",
+        svg=drawn.svg(),
+        least=int(drawn.width),
+        code=Code(python=program([statement(line, model_snippet(model), uses=[anatomy])])),
+    )
+
+
+def _training(work: Workspace, trained: Trained, about: str) -> Iterator[Block]:
+    """The loss curve and the sheets of two epochs; a gap says what is missing. about: what a sheet shows."""
+    record, name = trained.record, trained.preset
+    epochs = EPOCHS[name]
+    options = [word for epoch in epochs for word in ("--sample-at", str(epoch))]
+    command = shlex.join(["sfumato", "train", name, *options])
+    if record is None:
+        step = trained.model.provenance.get("step")
+        done = isinstance(step, int)
+        weights = f"These weights were trained for {step} steps" if done else "These weights ship"
+        yield Gap(
+            title=f"The training of `{name}`",
+            text=f"{weights}, and no record of its training lies beside the weights, so there "
+            f"is no loss curve and no sheet of an epoch to show. `{command}` makes both, or the report "
+            "without --quick.",
+        )
+        return
+    yield Drawing(
+        title=f"Training `{name}`: the loss",
+        note=f"{record.steps:,} steps of {PRESETS[name].batch}. The line is the mean over a stretch of "
+        "steps, the band all of its steps.",
+        svg=draw_loss_curve(record),
+        code=Code(commands=(command,)),
+    )
+    for epoch in epochs:
+        sheet = trained.sheet(epoch)
+        title = f"After epoch {epoch}" if epoch > 1 else "After the first epoch"
+        if sheet is None:
+            text = f"This training of `{name}` drew no sheet of epoch {epoch}: `{command}` does."
+            yield Gap(title=title, text=text)
+            continue
+        file = f"{work.section}-epoch-{epoch:02d}.png"
+        copy_sheet(sheet, work.folder / file)
+        yield Row(
+            title=title,
+            note=about,
+            pictures=(work.picture(file, f"sheet of {name} after epoch {epoch}"),),
+            wide=True,
+            code=Code(commands=(command,)),
+        )
+
+
 # --------------------------------------------------------------------------------------------- the table
 
 
 def _figures() -> Block:
-    """Every preset, what it is, and what was measured of it."""
+    """Every preset and its measurements."""
     rows = []
     for name in (*CLASSIC, MODERN):
         preset = PRESETS[name]
+        channels = preset.network_config.get("hidden") or preset.network_config.get("width")
+        accuracy, fid = (
+            next((value for key, value in preset.measured.items() if key.startswith(start)), None)
+            for start in ("accuracy", "FID at")
+        )
         rows.append(
-            (f"`{name}`", _network_words(preset), f"{preset.epochs} × {preset.batch}", *_measured(preset))
+            (
+                f"`{name}`",
+                f"{preset.network}, {channels} channels",
+                f"{preset.epochs} × {preset.batch}",
+                f"{accuracy:.2%}" if isinstance(accuracy, float) else "–",
+                f"{fid:g}" if isinstance(fid, float) else "–",
+                str(preset.measured.get("training", "–")),
+            )
         )
     return Table(
         title="The table of figures",
-        note="Measured where docs/log.md says, and not by this report; a dash where nothing was. "
-        "Accuracy: how often the package's digit classifier reads the digit that was asked for. FID "
+        note="docs/log.md says how these were measured; this report did not measure them. A dash: not "
+        "measured. Accuracy: how often the package's digit classifier reads the digit of the prompt. FID "
         "on its features.",
         head=("preset", "network", "epochs × batch", "accuracy", "FID", "training"),
         rows=tuple(rows),
-        source=Source(commands=("sfumato evaluate --model digits --count 1000",)),
+        code=Code(commands=("sfumato evaluate --model digits --count 1000",)),
     )
 
 
-def _network_words(preset: Preset) -> str:
-    parameters = preset.network_config.get("hidden") or preset.network_config.get("width")
-    return f"{preset.network}, {parameters} channels"
+def _judged(work: Workspace) -> Iterator[Block]:
+    """Measurements of the models that this report trained."""
+    from sfumato.evaluation.digits import draw_function, evaluate
 
-
-def _measured(preset: Preset) -> tuple[str, str, str]:
-    known = preset.measured
-    accuracy = next((v for key, v in known.items() if key.startswith("accuracy")), None)
-    fid = next((v for key, v in known.items() if key.startswith("FID at")), None)
-    return (
-        f"{accuracy:.2%}" if isinstance(accuracy, float) else "–",
-        f"{fid:g}" if isinstance(fid, float) else "–",
-        str(known.get("training", "–")),
-    )
-
-
-def _judged(desk: Desk) -> Iterator[Block]:
-    """What the trainings of this report came to."""
-    from sfumato.evaluation.digits import evaluate, sampled
-
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    real: tuple[str, ...] = ()
     for name in ("digits-time", "digits-class", MODERN):
-        trained = desk.trainings.find(
-            name, (5, 20) if name != MODERN else (1, PRESETS[MODERN].epochs), desk.show
-        )
+        trained = _find(work, name)
         if trained is None:
             continue
-        modern = name == MODERN
-        draw = sampled(
-            trained.model,
-            solver=None if modern else FAST_SOLVER,
-            steps=None if modern else FAST_STEPS,
-            on_progress=desk.show,
-        )
-        report = evaluate(draw, count=JUDGED, seed=SEED, asked=bool(trained.model.class_names))
+        settings: dict[str, Any] = {} if name == MODERN else FAST
+        draw = draw_function(trained.model, on_progress=work.on_progress, **settings)
+        report = evaluate(draw, count=JUDGED, seed=SEED, conditional=bool(trained.model.class_names))
         accuracy = "–" if report.accuracy is None else f"{report.accuracy:.2%}"
         rows.append((f"`{name}`", accuracy, f"{report.fid:.2f}", f"{report.seconds_per_100:.1f}"))
         real = ("real test digits", f"{report.yardstick.accuracy:.2%}", f"{report.yardstick.fid:.2f}", "–")

@@ -24,6 +24,7 @@ from sfumato.training.emoji import captioned as captioned_module
 from sfumato.training.emoji import held_out_wordings
 from sfumato.training.emoji.captioned import EACH, captioned_emoji, captions_of
 from sfumato.training.objective import DROPPED
+from sfumato.training.presets import Preset
 from tiny import PROMPTED, assert_same_bytes, captioned, newest, run
 from toy_emoji import toy_emoji
 
@@ -425,6 +426,52 @@ def test_a_run_starts_from_the_weights_of_a_model(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="prompted cannot start from toy: its network is another"):
         run(PROMPTED, tmp_path / "third", data=captioned(), start_from=model())
     assert not (tmp_path / "third").exists()
+
+
+def begun(out: Path) -> dict[str, Tensor]:
+    """The weights that a run began with."""
+    return dict(read_checkpoint(checkpoint_path(out / "checkpoints", 0)).groups["network"])
+
+
+def smaller(concepts: int) -> Preset:
+    less = {"detail": 0, "augment": 0, "styles": ["a"], "concepts": concepts}
+    return replace(PROMPTED, network_config={**PROMPTED.network_config, **less})
+
+
+def test_a_run_starts_from_a_smaller_network_and_answers_as_it_did(tmp_path: Path) -> None:
+    data = captioned()
+    run(smaller(3), tmp_path / "small", data=replace(data, style=0 * data.style), max_steps=2)
+    before = load_model(tmp_path / "small" / "model")
+    large = replace(PROMPTED, network_config={**PROMPTED.network_config, "blocks": [2, 1, 2]})
+    run(large, tmp_path / "large", data=data, start_from=before, max_steps=1)
+    grown = PromptedUNet(**large.network_config)  # type: ignore[arg-type]
+    grown.load_state_dict(
+        read_checkpoint(checkpoint_path(tmp_path / "large" / "checkpoints", 0)).groups["network"]
+    )
+    (x, t), asked = state(2), replace(words(2), style=torch.tensor([0, 1]), augment=torch.randn(2, 10))
+    assert torch.allclose(grown(x, t, asked), before.network(x, t, asked), atol=1e-5)
+    with pytest.raises(UsageError, match="cannot start from"):
+        run(smaller(3), tmp_path / "back", data=data, start_from=load_model(tmp_path / "large" / "model"))
+
+
+def test_concepts_that_are_new_to_a_model_are_made_known_to_the_run_that_starts_from_it(
+    tmp_path: Path,
+) -> None:
+    data = captioned()
+    two = replace(data, scenes=2, style=0 * data.style, bank=replace(data.bank, length=torch.ones(2)))
+    run(smaller(2), tmp_path / "small", data=two, max_steps=1)
+    run(
+        PROMPTED,
+        tmp_path / "large",
+        data=data,
+        start_from=load_model(tmp_path / "small" / "model"),
+        max_steps=1,
+    )
+    keys = read_checkpoint(checkpoint_path(tmp_path / "large" / "checkpoints", 0)).groups["network"][
+        "recall.keys"
+    ]
+    mean = torch.nn.functional.normalize(data.bank.sentence[3:].mean(0), dim=0)
+    assert torch.allclose(keys[2], mean, atol=1e-6)
 
 
 # -- the emoji

@@ -107,7 +107,8 @@ def train(
         seed: of weights, order and noise.
         device, precision: see `make_accelerator`.
         compile: use torch.compile.
-        start_from: a model of the same network, whose weights are the first ones; not needed to resume.
+        start_from: a model whose weights are the first ones, of the same network or of a smaller one that it
+            grew from; not needed to resume.
         sample_epochs, on_epoch: after these epochs (after every one if None) the main process draws the loss
             curve and calls `on_epoch(epoch, model)`; the model has the averaged weights, if there are any.
         save_every_seconds, save_every_steps: when checkpoints are written; the first and last step's always.
@@ -183,7 +184,7 @@ class _Trainer:
         )
         self.total = preset.epochs * self.batches.per_epoch
         network = new_network(preset, seed, start_from)
-        if start_from is None:
+        if start_from is None or start_from.network.config() != network.config():
             data.initialise_from_data(network)
         self.shown = copy.deepcopy(network)  # for hooks and the export; never trained
         if processes > 1 and accelerator.device.type == "cuda":

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.model import Model
@@ -56,7 +57,8 @@ class TrainingState:
 
 
 def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> Network:
-    """The network with its first weights, which follow from the seed or are those of a model.
+    """The network with its first weights, which follow from the seed, or are those of a model: of the same
+    network, or of one with fewer blocks, styles or concepts.
 
     Raises:
         UsageError: the network is unknown or not as conditional as the preset, or the model has another one.
@@ -69,10 +71,31 @@ def new_network(preset: Preset, seed: int, start_from: Model | None = None) -> N
             f"{preset.name}: conditional={preset.conditional}, but its network has {network.conditional}"
         )
     if start_from is not None:
-        if (start_from.network.kind, start_from.network.config()) != (network.kind, network.config()):
+        grown = _grown(network.state_dict(), start_from.network.state_dict())
+        if start_from.network.kind != network.kind or grown is None:
             raise UsageError(f"{preset.name} cannot start from {start_from.name}: its network is another")
-        network.load_state_dict(start_from.network.state_dict())
+        network.load_state_dict(grown)
     return network
+
+
+def _grown(new: Mapping[str, Tensor], old: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+    """The weights `old` in a network that may have more parts and more rows; None where they do not fit.
+
+    Such parts are the identity when new (Chen et al. 2016, Net2Net), and what was learned asks for no new
+    row (a style, a concept): the network answers as before.
+    """
+    if not old.keys() <= new.keys():
+        return None
+    grown = {name: tensor.clone() for name, tensor in new.items()}
+    for name, tensor in old.items():
+        whole = grown[name]
+        if tensor.shape == whole.shape:
+            whole.copy_(tensor)
+        elif tensor.ndim and tensor.shape[1:] == whole.shape[1:] and len(tensor) < len(whole):
+            whole[: len(tensor)] = tensor
+        else:
+            return None
+    return grown
 
 
 def check_same_run(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:

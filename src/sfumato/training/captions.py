@@ -1,4 +1,4 @@
-"""Pictures with captions: what a network that is asked with words is trained on.
+"""Pictures with captions: what a network that takes words is trained on.
 
 All captions are encoded once, before the training. Which of a picture's captions a step sees, whether its
 style is named, and how the picture is moved and tinted, follow from that step's generator.
@@ -49,7 +49,7 @@ class Bank:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CaptionedDataset(Dataset):
-    """A data set whose pictures are asked for by captions of their class, in a style.
+    """A data set whose pictures have captions of their class, in a style.
 
     The first classes are the concepts that a network recalls. From class `scenes` on each is a scene, a
     picture that puts things together.

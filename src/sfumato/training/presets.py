@@ -234,7 +234,7 @@ _ROWS = (
     ),
     _classic(
         "digits-class",
-        "the exercise's class-conditional UNet: the digit that is asked for",
+        "the exercise's class-conditional UNet: the digit of a label",
         classes=10,
         guidance=5.0,
         measured={
@@ -275,7 +275,7 @@ _ROWS = (
     ),
     Preset(
         name="emoji",
-        summary="a text-to-image model: emoji and silhouettes in ten styles, asked with free English text",
+        summary="a text-to-image model: emoji and silhouettes in ten styles, free English text",
         data="emoji",
         network="prompted",
         network_config={

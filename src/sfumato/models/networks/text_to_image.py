@@ -1,4 +1,4 @@
-"""The text-to-image UNet that is trained here: residual blocks asked with words, for small RGB pictures.
+"""The text-to-image UNet that is trained here: residual blocks that take words, for small RGB pictures.
 
 It is built for few passes over memory on a CPU. The picture is folded by two, and the work is done at three
 sizes: little at half size, most at a quarter and an eighth, where positions also attend to one another and to
@@ -34,7 +34,7 @@ STRIDES = 10  # in which a key goes towards the name, at most halfway
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Words:
-    """What a batch of N pictures is asked for.
+    """The prompts of a batch of N pictures, encoded.
 
     sentence  (N, T, WORD), each thing that a text asks for ("a cat and a dog": two), of unit length; zero
               beyond them, and in a row without a condition
@@ -119,8 +119,8 @@ class Recall(nn.Module):
 
         Of a sentence that is zero, zeros.
         """
-        told = (sentence != 0).any(1, keepdim=True)
-        share = self.shares(sentence, bag) * told  # (N, M)
+        present = (sentence != 0).any(1, keepdim=True)
+        share = self.shares(sentence, bag) * present  # (N, M)
         return F.normalize(share @ self.keys, dim=1), share @ self.values
 
 
@@ -188,7 +188,7 @@ class AttendingBlocks(nn.Module):
 
 
 class Canvas(nn.Module):
-    """What is asked for (N, E), sketched at once as a map of few channels; nothing when new.
+    """The prompt (N, E), sketched at once as a map of few channels; nothing when new.
 
     Modulation is the same at all positions, so that by it alone a layout is learned slowly. A dense layer
     from words to positions, as in the generator of a GAN (Radford et al. 2016), says it directly.
@@ -204,9 +204,9 @@ class Canvas(nn.Module):
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def forward(self, asked: Tensor) -> tuple[Tensor, Tensor]:
-        """asked (N, E) -> what is added at twice this side (N, W2, 2S, 2S) and at this side (N, W3, S, S)."""
-        drawn = self.outer(F.silu(self.inner(F.silu(asked)))).reshape(-1, SKETCH, self.side, self.side)
+    def forward(self, meaning: Tensor) -> tuple[Tensor, Tensor]:
+        """meaning (N, E) -> maps to add at twice this side (N, W2, 2S, 2S) and at this side (N, W3, S, S)."""
+        drawn = self.outer(F.silu(self.inner(F.silu(meaning)))).reshape(-1, SKETCH, self.side, self.side)
         large, small = self.into
         return F.interpolate(large(drawn), scale_factor=2.0, mode="nearest"), small(drawn)
 
@@ -237,7 +237,7 @@ class Detail(nn.Module):
 
 
 class PromptedUNet(Network):
-    """The UNet that is asked with words.
+    """The UNet that takes words.
 
     side     of the picture in pixels, a multiple of 8
     widths   channels at half, quarter and eighth size: the first a multiple of 16, the others of 32
@@ -245,7 +245,7 @@ class PromptedUNet(Network):
     styles   the names of the styles that a prompt may name
     concepts how many it was trained on; 0: it reads a sentence as it is
     detail   channels at full size, a multiple of 16; 0: nothing is done there
-    augment  components of what it is told of a picture's augmentation; 0: it is told nothing
+    augment  components that describe a picture's augmentation; 0: the network takes none
     """
 
     kind = "prompted"
@@ -324,13 +324,13 @@ class PromptedUNet(Network):
     def forward(self, x: Tensor, t: Tensor | None, words: Words) -> Tensor:  # type: ignore[override]
         """x (N, C, S, S), t (N,) in [0, 1] -> (N, C, S, S)."""
         if t is None:
-            raise UsageError("the prompted UNet is told its time: give it t")
-        meant, asked = self._asked(words)  # (N, T, WORD), (N, E)
-        told = self.time(t) + asked
+            raise UsageError("the text-to-image UNet needs the time: give it t")
+        meant, meaning = self._meaning(words)  # (N, T, WORD), (N, E)
+        modulation = self.time(t) + meaning
         if self.augment is not None and words.augment is not None:
-            told = told + self.augment(words.augment)
-        e = F.silu(told)  # (N, E)
-        sketch2, sketch3 = self.canvas(asked)  # (N, W2, S/4, S/4), (N, W3, S/8, S/8)
+            modulation = modulation + self.augment(words.augment)
+        e = F.silu(modulation)  # (N, E)
+        sketch2, sketch3 = self.canvas(meaning)  # (N, W2, S/4, S/4), (N, W3, S/8, S/8)
         # a sentence is the mean of its words' states: as large as such a mean, it can stand beside them
         tokens = torch.cat([meant * MEAN_WORD, words.tokens], dim=1)  # (N, T + L, WORD)
         hidden = torch.cat([(words.sentence == 0).all(2), ~words.mask], dim=1)
@@ -347,8 +347,8 @@ class PromptedUNet(Network):
         answer = F.pixel_shuffle(self.out(h), 2)
         return answer if self.detail is None else answer + self.detail(x, h, e)
 
-    def _asked(self, words: Words) -> tuple[Tensor, Tensor]:
-        """What each thing brings to mind (N, T, WORD), and the mean of what is asked for (N, E)."""
+    def _meaning(self, words: Words) -> tuple[Tensor, Tensor]:
+        """What each thing brings to mind (N, T, WORD), and the mean of what the prompt means (N, E)."""
         n, things, _ = words.sentence.shape
         meant, known = words.sentence.flatten(0, 1), 0.0
         if self.recall is not None:

@@ -1,4 +1,4 @@
-"""How people ask for a picture: the words around the thing that is asked for, which say nothing of it."""
+"""How people phrase a prompt: the words around the thing that is meant, which say nothing of it."""
 
 import re
 
@@ -22,7 +22,7 @@ FRAMES = (
 )
 ENDINGS = ("on a white background", "on white", "in colour", "clip art", "simple", "close up", "centred")
 
-# What may stand behind the thing that is asked for in a prompt: endings, and a style.
+# What may stand behind the thing that is meant in a prompt: endings, and a style.
 _ADDITIONS = (
     *ENDINGS,
     *(
@@ -37,7 +37,7 @@ _ADDITIONS = (
 
 
 def ended(words: str, ending: str) -> str:
-    """The thing that is asked for with one of the `ENDINGS` behind it."""
+    """The thing that is meant with one of the `ENDINGS` behind it."""
     return f"{words}{_joint(ending)}"
 
 

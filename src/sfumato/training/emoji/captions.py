@@ -26,7 +26,7 @@ _FRAMED, _ENDED, _ARTICLED = 0.5, 0.15, 0.5
 
 
 class Captions:
-    """The captions of a table of concepts; a concept is asked for by its row.
+    """The captions of a table of concepts; a concept goes by its row.
 
     keywords: those of each concept that captions contain
     """

@@ -62,7 +62,7 @@ _PARTS_LEFT_OUT = (
     "kiss: ",
     "couple with heart: ",
 )
-_KEPT = frozenset({"mermaid"})  # asked for by name, though a repeat of "merperson"
+_KEPT = frozenset({"mermaid"})  # kept by name, though a repeat of "merperson"
 _JOINER, _SIGNS, _ADULT, _GENDERED = (
     "200d",
     frozenset({"2640", "2642"}),

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sfumato import __version__
 from sfumato.errors import UsageError
+from sfumato.version import __version__
 
 MAX_RECIPE_BYTES = 1_000_000
 MAX_COUNT, MAX_SIDE = 100_000, 8192

@@ -26,7 +26,6 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from sfumato import __version__
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.files.saved import build_model, save_model
 from sfumato.models.model import Model
@@ -49,6 +48,7 @@ from sfumato.training.presets import preset as preset_named
 from sfumato.training.record import record_of
 from sfumato.training.signals import StopSignals, TrainingStopped
 from sfumato.training.state import TrainingState, check_same_run, new_network
+from sfumato.version import __version__
 
 OnEpoch = Callable[[int, Model], None]
 

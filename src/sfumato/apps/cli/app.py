@@ -16,7 +16,6 @@ import typer
 from typer import Option
 from typer.exceptions import TyperException
 
-from sfumato import __version__
 from sfumato.apps.cli import (
     demo,
     denoise,
@@ -33,6 +32,7 @@ from sfumato.apps.cli import (
 )
 from sfumato.apps.cli.expand import Command, with_options
 from sfumato.errors import SfumatoError
+from sfumato.version import __version__
 
 COMMANDS: dict[str, tuple[Command, ...]] = {
     "Draw": (fuse.generate, fuse.anagram, fuse.hybrid, fuse.compose, fuse.panorama),

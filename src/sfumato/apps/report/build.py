@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from sfumato import __version__
 from sfumato.apps.report.chapters import REPORT, Chapter, Contents
 from sfumato.apps.report.page import Gap, Section
 from sfumato.apps.report.render import About, render
 from sfumato.apps.report.workspace import OnProgress, Subject, Workspace, write_inputs
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.pictures.files import one_line, publish
+from sfumato.version import __version__
 
 if TYPE_CHECKING:
     from sfumato.apps.report.trainings import Trainings

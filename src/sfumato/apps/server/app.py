@@ -8,7 +8,6 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sfumato import __version__
 from sfumato.apps.server import errors
 from sfumato.apps.server.answers import Service
 from sfumato.apps.server.guard import Guard
@@ -17,6 +16,7 @@ from sfumato.apps.server.routes import api, health
 from sfumato.apps.server.settings import Settings
 from sfumato.models.model import Model
 from sfumato.serving import Worker
+from sfumato.version import __version__
 
 Page = Callable[[FastAPI, Worker, Settings], None]
 

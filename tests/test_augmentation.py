@@ -1,4 +1,4 @@
-"""Pictures that are moved and tinted, and what is told of it."""
+"""Pictures that are moved and tinted, and the components that describe it."""
 
 import math
 

@@ -44,15 +44,27 @@ BLACK = -0.999  # a picture whose values are all below
 What = Expression | Edit | str | None
 
 
-class RunSettings(TypedDict, total=False):
-    """The settings of `sample` and `make_run`; one that is left out, or None, is the model's default.
+class SamplerSettings(TypedDict, total=False):
+    """How pictures are sampled; what is left out, or None, is the model's default.
 
-    seed        of the first picture, 0 to 2**64 - 1; left out, one is drawn
-    count       how many pictures
     steps       downward steps of the path
     solver      a name of `core.solvers.SOLVERS`, with its `options`; or a Solver
     spacing     a name of `core.path.PATHS`
     guidance    the scale for an expression that has no guidance of its own; 1 is off
+    """
+
+    steps: int | None
+    solver: str | Solver | None
+    options: Mapping[str, float | str] | None
+    spacing: str | None
+    guidance: Scale | None
+
+
+class RunSettings(SamplerSettings, total=False):
+    """The settings of `sample` and `make_run`: those of `SamplerSettings`, and
+
+    seed        of the first picture, 0 to 2**64 - 1; left out, one is drawn
+    count       how many pictures
     clip        whether estimates of x0 are clipped
     size        (H, W), for expressions made of crops
     in_pixels   on a model of latents views and filters act on its decoded estimates
@@ -65,11 +77,6 @@ class RunSettings(TypedDict, total=False):
 
     seed: int | None
     count: int
-    steps: int | None
-    solver: str | Solver | None
-    options: Mapping[str, float | str] | None
-    spacing: str | None
-    guidance: Scale | None
     clip: bool | None
     size: tuple[int, int] | None
     in_pixels: bool

@@ -20,11 +20,11 @@ from sfumato.core.schedule import FixedSigma
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import DigitClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
-from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
+from sfumato.evaluation.progress import OnProgress, step_hook
 from sfumato.models.conditioning import DIGIT_WORDS
 from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
-from sfumato.sampling import MAX_ROWS, sample
+from sfumato.sampling import MAX_ROWS, SamplerSettings, sample
 
 DrawDigits = Callable[[Tensor, int], Tensor]
 
@@ -126,7 +126,7 @@ def draw_function(
     *,
     max_rows: int = MAX_ROWS,
     on_progress: OnProgress | None = None,
-    **settings: Unpack[SamplingSettings],
+    **settings: Unpack[SamplerSettings],
 ) -> DrawDigits:
     """The function that draws digits from a model: of the labels' classes if the model has classes.
 

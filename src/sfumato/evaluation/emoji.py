@@ -18,13 +18,13 @@ from torch import Tensor
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.evaluation.classifier import EmojiClassifier
 from sfumato.evaluation.fid import Gaussian, frechet_distance
+from sfumato.evaluation.progress import OnProgress, step_hook
 from sfumato.evaluation.reader import ranks
-from sfumato.evaluation.settings import OnProgress, SamplingSettings, step_hook
 from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.phrasing import without_frame
-from sfumato.sampling import MAX_ROWS, make_run, run_together
+from sfumato.sampling import MAX_ROWS, SamplerSettings, make_run, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
 from sfumato.training.emoji.dataset import concepts_from_json
 
@@ -171,7 +171,7 @@ def draw_function(
     *,
     max_rows: int = MAX_ROWS,
     on_progress: OnProgress | None = None,
-    **settings: Unpack[SamplingSettings],
+    **settings: Unpack[SamplerSettings],
 ) -> DrawEmoji:
     """The function that draws prompts with a model.
 

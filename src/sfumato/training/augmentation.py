@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ROWS = 4096
-TOLD = 10  # components of what is told
+TOLD = 10  # components that describe an augmentation
 TURN, SMALLEST, LARGEST = math.radians(30), 0.6, 1.1
 SHIFT, SHEAR = 0.12, 0.15  # of the picture's half; of its height
 BRIGHTNESS, HUE = 0.25, 0.4  # of the ink; radians

@@ -47,8 +47,8 @@ class WordVectors:
     def bag(self, texts: Sequence[str]) -> Tensor:
         """Each text as a bag of words (N, BAG): their vectors' sum, at unit length.
 
-        A text without a known word is zero. Frames ("a photo of"; `phrasing`) say nothing of what is asked
-        for, and are not heard.
+        A text without a known word is zero. Frames ("a photo of"; `phrasing`) do not describe the
+        picture and are left out.
         """
         return torch.cat([self._bag(text) for text in texts])
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfumato.core.path import MAX_STEPS, PATHS, make_path, zigzag
+from sfumato.core.path import MAX_STEPS, PATHS, PathSettings, left_at, make_path, zigzag
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import UsageError
 
@@ -177,3 +177,29 @@ def test_more_steps_than_a_table_has(spacing: str) -> None:
 def test_bad_zigzag(jump: int, repeats: int) -> None:
     with pytest.raises(UsageError, match=f"jump and repeats must be 1 or more, not {jump} and {repeats}"):
         zigzag(make_path(Flow(), 10), jump=jump, repeats=repeats)
+
+
+@settings(max_examples=50)
+@given(
+    schedule=st.sampled_from(SCHEDULES),
+    steps=st.integers(1, 60),
+    until=st.floats(0, 0.99),
+)
+def test_a_path_that_is_left_early_is_the_same_down_to_there(
+    schedule: Schedule, steps: int, until: float
+) -> None:
+    whole = make_path(schedule, steps)
+    left = PathSettings(steps=steps, until=until).path(schedule)
+    assert left[0] == whole[0]
+    assert left[-1] == 0.0
+    assert left[:-1] == whole[: len(left) - 1]
+    assert all(t > until - 1e-6 for t in left[1:-1])
+    assert len(left) == len(whole) or whole[len(left) - 1] < until
+
+
+def test_the_time_where_a_path_is_left_is_its_own_last_step() -> None:
+    assert left_at(make_path(Flow(), 20), 0.4)[-3:] == pytest.approx((0.45, 0.4, 0.0))
+    assert left_at((0.3, 0.2, 0.0), 0.4) == (0.3, 0.0)
+    for until in (-0.1, 1.0, math.nan):
+        with pytest.raises(UsageError):
+            left_at((1.0, 0.0), until)

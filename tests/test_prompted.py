@@ -548,3 +548,31 @@ def test_the_model_that_ships_understands_more_held_out_wordings_by_their_words(
     sentence, bag, nothing = said.sentence, said.bag, torch.zeros
     whole, by_word = right(sentence, nothing(bag.shape)), right(nothing(sentence.shape), bag)
     assert right(sentence, bag) > max(whole, by_word) + 0.05
+
+
+def test_a_prompt_that_names_no_style_is_drawn_in_one_that_its_seed_chooses() -> None:
+    how = {"schedule": Flow(), "prediction": "flow", "shape": (3, 16, 16), "name": "m"}
+    defaults = SamplingDefaults(steps=2, guidance=2.0, styles=STYLES)
+    model = build_model(network(), defaults=defaults, **how)
+    plain = build_model(network(), defaults=replace(defaults, styles=()), **how)
+    made = sf.sample(model, "a cat", seed=4, count=3)
+    for i, style in enumerate(("noto", "flat", "noto")):
+        named = sf.sample(plain, f"a cat, {style} style", seed=4 + i).x
+        torch.testing.assert_close(made.x[i : i + 1], named, atol=1e-4, rtol=0)
+    assert torch.equal(sf.run(made.recipe, model).x, made.x)
+    assert torch.equal(sf.run(made.recipe, plain).x, made.x)  # the recipe says it all
+    assert made.recipe.prompts() == ["a cat"]
+    told = sf.sample(model, "a cat, flat style", seed=4)
+    assert torch.equal(told.x, sf.sample(plain, "a cat, flat style", seed=4).x)
+
+
+def test_a_prompt_with_styles_is_written_and_read() -> None:
+    from sfumato.core.frame import read_condition
+
+    styled = Prompt("a cat", STYLES)
+    assert read_condition(styled.write()) == styled
+    assert read_condition(Prompt("a cat").write()) == Prompt("a cat")
+    assert styled.of(3) == Prompt("a cat, flat style")
+    for wrong in ({"prompt": "a", "styles": "noto"}, {"prompt": "a", "styles": [1]}):
+        with pytest.raises(UsageError):
+            read_condition(wrong)

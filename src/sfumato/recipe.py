@@ -44,6 +44,7 @@ class Stage(BaseModel):
     expression: dict[str, Any]  #                       core/notation.py
     steps: int = Field(ge=1, le=10_000)
     spacing: str = "trailing"
+    until: float = Field(default=0.0, ge=0, lt=1)  #    the path is left there, by one step to data
     solver: str = "dpm++2m"
     options: dict[str, float | str] = {}  #             of the solver, such as {"eta": 0.5}
     size: tuple[Side, Side]  #                          (H, W)
@@ -83,8 +84,6 @@ class Recipe(Stage):
             raise ValueError("keep and mask go together: the pixels of one stay outside the other")
         if (self.low is None) != (self.low_t is None):
             raise ValueError("low and low_t go together: a picture to make larger, and how far it is noised")
-        if self.stages and self.keep is not None:
-            raise ValueError("stages do not go with keep: known pixels are of one size")
         if any(stage.low_t is None for stage in self.stages):
             raise ValueError("each of stages needs low_t: how far the picture before it is noised")
         return self

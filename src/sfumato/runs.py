@@ -46,7 +46,8 @@ class Run:
     """`count` pictures; picture i has the seed `seed + i` and can be made alone.
 
     stages: the first makes pictures, each further one makes larger what the one before made
-    start: the picture (1, C, H, W) that sampling starts from
+    start: the picture (1, C, H, W) that sampling starts from; it and `keep` have the size of the last
+        stage, and are reduced for the others
     low: the picture (1, C, h, w) that the first stage makes larger
     keep, mask: outside the mask the pixels of `keep` stay exactly
     files: where input pictures were read from, by their sha256
@@ -70,8 +71,6 @@ class Run:
         _whole(self.count, "count", 1, MAX_COUNT)
         if (self.keep is None) != (self.mask is None):
             raise UsageError("keep and mask go together: the pixels of one stay outside the other")
-        if len(self.stages) > 1 and self.keep is not None:
-            raise UsageError("stages do not go with keep: known pixels are of one size")
         for stage in self.stages:
             for side in stage.size:
                 _whole(side, "a side of the size", 1, MAX_SIDE)
@@ -140,6 +139,7 @@ def _write_stage(stage: Stage, writer: Writer) -> dict[str, object]:
         "expression": to_json(stage.expression, writer),
         "steps": stage.path.steps,
         "spacing": stage.path.spacing,
+        "until": stage.path.until,
         "solver": solver,
         "options": options,
         "size": stage.size,
@@ -174,10 +174,12 @@ def read_run(
         spacing=recipe.spacing,
         strength=recipe.strength,
         start=recipe.start_time,
+        until=recipe.until,
         jump=recipe.jump,
         repeats=recipe.repeats,
     )
-    paths = [first, *(PathSettings(steps=stage.steps, spacing=stage.spacing) for stage in recipe.stages)]
+    later = (PathSettings(steps=s.steps, spacing=s.spacing, until=s.until) for s in recipe.stages)
+    paths = [first, *later]
     written = (recipe, *recipe.stages)
     return Run(
         stages=tuple(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sfumato.core.crops import Crops
 from sfumato.core.engine import Denoiser, SamplerCoroutine
-from sfumato.core.expression import Ask, Expression, unconditional
+from sfumato.core.expression import Ask, Expression, reduced, unconditional
 from sfumato.core.filters import Mask
 from sfumato.core.frame import LowResolution
 from sfumato.core.guidance import Scale
@@ -28,9 +28,10 @@ from sfumato.core.sampler import KnownRegion, OnStep, Step, sampler
 from sfumato.core.solvers import Solver, make_solver
 from sfumato.core.writing import Inputs
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.cascade import Stages, StageSettings, postprocess_of, stage_name
+from sfumato.models.cascade import Stages, StageSettings, postprocess_of, stage_name, without_conditions
 from sfumato.models.files.registry import model_of
 from sfumato.models.model import Model
+from sfumato.models.text_to_image import TextConditioner
 from sfumato.progress import step_bar
 from sfumato.recipe import InputFile, Recipe
 from sfumato.results import Pictures
@@ -50,6 +51,7 @@ class SamplerSettings(TypedDict, total=False):
     steps       downward steps of the path
     solver      a name of `core.solvers.SOLVERS`, with its `options`; or a Solver
     spacing     a name of `core.path.PATHS`
+    until       the time at which the path is left by one step to data; 0 is its end
     guidance    the scale for an expression that has no guidance of its own; 1 is off
     """
 
@@ -57,6 +59,7 @@ class SamplerSettings(TypedDict, total=False):
     solver: str | Solver | None
     options: Mapping[str, float | str] | None
     spacing: str | None
+    until: float | None
     guidance: Scale | None
 
 
@@ -128,12 +131,14 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
     if settings.get("low_t") is not None and first.low_resolution is None:
         raise UsageError(f"low_t is for a model that makes a picture larger; {first.name} makes its own")
     height, width = settings.get("size") or edit.size or first.shape[1:]
-    edit, found = edit.fitted(first.shape[0], (height, width))
+    sizes = [(height, width), *(_larger_size(own, first, (height, width)) for own in larger)]
+    edit, found = edit.fitted(first.shape[0], sizes[-1])
     expression = edit.whole()
     chosen = StageSettings(
         steps=settings.get("steps"),
         solver=settings.get("solver"),
         spacing=settings.get("spacing"),
+        until=settings.get("until"),
         guidance=settings.get("guidance"),
         low_t=settings.get("low_t"),
     )
@@ -147,8 +152,8 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
         stages=(
             replace(small, path=path, size=(height, width)),
             *(
-                _stage(own, expression, setting, clip=clip, in_pixels=in_pixels)
-                for own, setting in zip(larger, further, strict=True)
+                replace(_stage(own, expression, setting, clip=clip, in_pixels=in_pixels), size=size)
+                for own, setting, size in zip(larger, further, sizes[1:], strict=True)
             ),
         ),
         seed=secrets.randbelow(2**32) if seed is None else seed,
@@ -231,6 +236,10 @@ def _stage(
 ) -> Stage:
     """One stage with the defaults of its model."""
     defaults, solver = model.defaults, settings.solver
+    if model.low_resolution is not None and model.conditioner is None:
+        e = without_conditions(e)
+    elif isinstance(model.conditioner, TextConditioner):
+        e = model.conditioner.styled(e, defaults.styles)
     if not isinstance(solver, Solver):
         solver = make_solver(solver or defaults.solver, **defaults.solver_options(solver, options))
     low_t = settings.low_t
@@ -242,12 +251,21 @@ def _stage(
         path=PathSettings(
             steps=defaults.steps if settings.steps is None else settings.steps,
             spacing=settings.spacing or defaults.spacing,
+            until=defaults.until if settings.until is None else settings.until,
         ),
         solver=solver,
         size=(model.shape[1], model.shape[2]),
         in_pixels=in_pixels and not model.of_pixels,
         low_t=low_t,
     )
+
+
+def _larger_size(model: Model, first: Model, size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of what a further stage makes of a first canvas of this size."""
+    (_, height, width), (_, h, w) = model.shape, first.shape
+    if model.low_resolution is None or not model.low_resolution.any_size:
+        return height, width
+    return size[0] * height // h, size[1] * width // w
 
 
 def _stage_models(model: Stages, edit: Edit, upscale: int | None) -> tuple[Model, Sequence[Model]]:
@@ -272,21 +290,20 @@ def sampler_of(run: Run, *, on_step: OnStep | None = None) -> SamplerCoroutine:
 
     The engine asks the first model; it knows those of further stages by name (`Run.engine`).
     """
-    first, *larger = (_ready(stage, i) for i, stage in enumerate(run.stages))
+    first, *larger = (_ready(stage, i, run.seeds) for i, stage in enumerate(run.stages))
     model = first.stage.model
     if run.low is None and model.low_resolution is not None:
         raise UsageError(f"{model.name} makes pictures larger: give it one, or use it in a cascade")
     for ready in (first, *larger):
         ready.stage.model.plan_rows(ready.steps * run.count)
     noise = Noise(run.seeds, model.state_shape_for(first.stage.size), model.device)
-    kept = _kept(run, first.stage)
     if run.low is None:
         x, low = _start(run, first, noise.draw), None
     else:
         x, low = first.larger(_low(run), noise)
     watch = _Watch(on_step, sum(stage.steps for stage in (first, *larger)))
-    small = first.sampler(x, noise.draw, low=low, kept=kept, on_step=watch.of(first))
-    return _through(small, [first, *larger], noise, watch, unload=run.one_at_a_time)
+    small = first.sampler(x, noise.draw, low=low, kept=_kept(run, first.stage), on_step=watch.of(first))
+    return _through(run, small, [first, *larger], noise, watch)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -304,6 +321,7 @@ class _Ready:
     stage: Stage
     expression: Expression
     path: Path
+    seeds: Sequence[int]
 
     @property
     def steps(self) -> int:
@@ -330,6 +348,7 @@ class _Ready:
             draw=draw,
             native=model.state_shape[1:],
             low_resolution=low,
+            seeds=self.seeds,
             constraint=None if kept is None else kept.states,
             on_step=on_step,
         )
@@ -342,10 +361,12 @@ class _Ready:
         return self.stage.model.upscaling().start(low, noise, self.stage.low_t)
 
 
-def _ready(stage: Stage, index: int) -> _Ready:
+def _ready(stage: Stage, index: int, seeds: Sequence[int]) -> _Ready:
     """A stage checked, its texts encoded; further stages ask their networks by name."""
     model, native = stage.model, (stage.model.shape[1], stage.model.shape[2])
-    if stage.size != native and not any(isinstance(node, Crops) for node in stage.expression.walk()):
+    shown = model.low_resolution
+    cut = (shown is not None and shown.any_size) or _has_crops(stage.expression)
+    if stage.size != native and not cut:
         raise UsageError(
             f"{model.name} makes {native[1]} x {native[0]} pictures, not "
             f"{stage.size[1]} x {stage.size[0]}: larger canvases go by crops (panorama)"
@@ -354,7 +375,11 @@ def _ready(stage: Stage, index: int) -> _Ready:
     model.prepare(expression)
     if index > 0:
         expression = _of_network(expression, stage_name(index))
-    return _Ready(stage=stage, expression=expression, path=stage.path.path(model.schedule))
+    return _Ready(stage=stage, expression=expression, path=stage.path.path(model.schedule), seeds=seeds)
+
+
+def _has_crops(e: Expression) -> bool:
+    return any(isinstance(node, Crops) for node in e.walk())
 
 
 def _of_network(e: Expression, network: str) -> Expression:
@@ -376,21 +401,22 @@ def _check_made(pictures: Tensor, model: Model) -> None:
 
 
 def _through(
-    small: SamplerCoroutine, stages: Sequence[_Ready], noise: Noise, watch: _Watch, *, unload: bool
+    run: Run, small: SamplerCoroutine, stages: Sequence[_Ready], noise: Noise, watch: _Watch
 ) -> SamplerCoroutine:
     """The pictures of the last stage; of the one at hand where the run was stopped.
 
-    small: the sampler of the first stage. unload: a stage's network leaves the memory before the next comes.
+    small: the sampler of the first stage.
     """
     made = yield from small
     for done, ready in pairwise(stages):
         if watch.stopped:
             break
-        if unload:
+        if run.one_at_a_time:
             done.stage.model.unload()
         noise = noise.of_shape(ready.stage.model.state_shape_for(ready.stage.size))
         x, low = ready.larger(made.clamp(-1, 1), noise)
-        made = yield from ready.sampler(x, noise.draw, low=low, on_step=watch.of(ready))
+        kept = _kept(run, ready.stage)
+        made = yield from ready.sampler(x, noise.draw, low=low, kept=kept, on_step=watch.of(ready))
     return postprocess_of([ready.stage.model for ready in stages])(made)
 
 
@@ -437,13 +463,13 @@ def _low(run: Run) -> Tensor:
 
 def _fitting(role: str, held: HashedTensor, stage: Stage) -> Tensor:
     """An input picture, (1, C, H, W) on the model's device, of the stage's size."""
-    picture, shape = held.tensor.to(stage.model.device), (1, stage.model.shape[0], *stage.size)
+    picture, shape = reduced(held.tensor, stage.size), (1, stage.model.shape[0], *stage.size)
     if picture.shape != shape:
         raise UsageError(
             f"the {role} picture has {picture.shape[-1]} x {picture.shape[-2]} pixels and "
             f"{picture.shape[-3]} channels, the run {shape[3]} x {shape[2]} and {shape[1]}: resize it"
         )
-    return picture
+    return picture.to(stage.model.device)
 
 
 def _kept(run: Run, stage: Stage) -> _Kept | None:

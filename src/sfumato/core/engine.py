@@ -86,7 +86,7 @@ class Engine:
         t = torch.tensor([query.t for query in group], device=x.device).repeat_interleave(
             torch.tensor(sizes, device=x.device)
         )  #                                                                               (R,)
-        conditions = [query.condition for query in group for _ in range(len(query.x))]
+        conditions = [condition for query in group for condition in query.conditions]
         low = _low_resolution(group, x.device)
         parts = []
         for start in range(0, len(x), self.max_rows):

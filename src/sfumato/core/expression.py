@@ -25,6 +25,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.core.filters import Filter, HighPass, LowPass, Mask, make_filter
@@ -167,7 +168,7 @@ class Ask(Expression):
     """A network's x0 under a condition."""
 
     keys = ("prompt", "label", "unconditional")
-    fields = frozenset({"network"})
+    fields = frozenset({"network", "styles"})
 
     condition: Condition
     network: str | None = None
@@ -204,6 +205,7 @@ class Ask(Expression):
             x=frame.x,
             t=frame.now.t,
             low_resolution=frame.low_resolution,
+            seeds=frame.seeds,
         )
 
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
@@ -236,12 +238,24 @@ class Known(Expression):
         yield from ()
 
     def combine(self, frame: Frame, answers: Answers) -> Estimate:  # noqa: ARG002
-        picture = self.picture.tensor.to(frame.x)
+        picture = reduced(self.picture.tensor, frame.x.shape[-2:]).to(frame.x)
         if picture.shape[1:] != frame.x.shape[1:]:
             raise UsageError(
                 f"a known picture of {_size(picture)} does not fit a run of {_size(frame.x)}: resize it"
             )
         return Estimate(x0=picture.expand_as(frame.x))
+
+
+def reduced(picture: Tensor, size: Sequence[int]) -> Tensor:
+    """A picture (1, C, H, W) by whole factors down to a size (h, w), the mean of its pixels; else as it is.
+
+    So that one picture serves all stages of a cascade.
+    """
+    (height, width), (h, w) = picture.shape[-2:], size
+    times = height // h
+    if times < 2 or (height, width) != (times * h, times * w):
+        return picture
+    return F.avg_pool2d(picture, times)
 
 
 def _size(x: Tensor) -> str:

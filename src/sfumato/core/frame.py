@@ -22,12 +22,17 @@ from sfumato.errors import UsageError
 
 @dataclass(frozen=True)
 class Prompt:
-    """Free text."""
+    """Free text; where there are styles, in one of them, which a picture's seed chooses."""
 
     text: str
+    styles: tuple[str, ...] = ()
 
     def write(self) -> dict[str, Any]:
-        return {"prompt": self.text}
+        return {"prompt": self.text} | ({"styles": list(self.styles)} if self.styles else {})
+
+    def of(self, seed: int) -> Prompt:
+        """The prompt of the picture that has this seed; neighbours have different styles."""
+        return Prompt(f"{self.text}, {self.styles[seed % len(self.styles)]} style") if self.styles else self
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,9 @@ Condition = Prompt | Label | Unconditional
 def read_condition(data: Mapping[str, Any]) -> Condition:
     """The condition that `write` wrote; UsageError for anything else."""
     match data:
-        case {"prompt": str(text)}:
+        case {"prompt": str(text), "styles": [*styles]} if all(isinstance(s, str) for s in styles):
+            return Prompt(text, tuple(styles))
+        case {"prompt": str(text)} if "styles" not in data:
             return Prompt(text)
         case {"label": int(index)}:
             return Label(index)
@@ -110,6 +117,7 @@ class Frame:
     to: Level | None = None  #                      the level that the step goes to
     native: tuple[int, int] | None = None  #        (H, W) that the network was trained at
     low_resolution: LowResolution | None = None  #  for networks that upscale
+    seeds: tuple[int, ...] = ()  #                  of the B pictures; a run without them chooses no styles
     chain: tuple[Hashable, ...] = ()
     memory: dict[Hashable, Any] = field(default_factory=dict)  # of the run, for stateful guidance
     _seen: dict[Hashable, Frame] = field(default_factory=dict)  # so that the second pass is free
@@ -148,6 +156,14 @@ class Query:
     x: Tensor  #                (B, C, H, W)
     t: float
     low_resolution: LowResolution | None = None
+    seeds: tuple[int, ...] = ()
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """The condition of each of the B rows."""
+        if isinstance(self.condition, Prompt) and self.seeds:
+            return [self.condition.of(seed) for seed in self.seeds]
+        return [self.condition] * len(self.x)
 
 
 Answers = Mapping[Key, Estimate]

@@ -47,6 +47,7 @@ class PathSettings:
 
     steps, spacing, strength   of `make_path`
     start     the time to start at instead of by strength: `steps` even steps lead from there to data
+    until     the path is left at the last of its times that is not below, by one step to data; 0 is its end
     jump, repeats   of `zigzag`; repeats 1 goes straight down
     """
 
@@ -54,6 +55,7 @@ class PathSettings:
     spacing: str = "trailing"
     strength: float = 1.0
     start: float | None = None
+    until: float = 0.0
     jump: int = 10
     repeats: int = 1
 
@@ -65,6 +67,7 @@ class PathSettings:
             raise UsageError("a run starts at a time or by a strength: leave one of the two out")
         else:
             path = even_path(schedule, self.steps, self.start)
+        path = left_at(path, self.until)
         return path if self.repeats == 1 else zigzag(path, jump=self.jump, repeats=self.repeats)
 
 
@@ -79,6 +82,17 @@ def even_path(schedule: Schedule, steps: int, start: float) -> Path:
     if T is not None:
         times = [round(t * T) / T for t in times]
     return (start, *dict.fromkeys(t for t in times if 0 < t < start), 0.0)
+
+
+def left_at(path: Path, until: float) -> Path:
+    """A downward path as far as its last time that is not below `until` in [0, 1), then one step to data.
+
+    A path that starts below `until` is one step.
+    """
+    if not 0 <= until < 1:
+        raise UsageError(f"a path is left at a time from 0 to below 1, not at {until}")
+    first, *between = path[:-1]
+    return (first, *(t for t in between if t >= until - 1e-9), path[-1])  # 1 - 12 / 20 is not quite 0.4
 
 
 def zigzag(path: Path, jump: int = 10, repeats: int = 10) -> Path:

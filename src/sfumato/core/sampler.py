@@ -75,13 +75,15 @@ def sampler(
     draw: DrawNoise,
     native: tuple[int, int] | None = None,
     low_resolution: LowResolution | None = None,
+    seeds: Sequence[int] = (),
     constraint: Constraint | None = None,
     on_step: OnStep | None = None,
 ) -> SamplerCoroutine:
     """Sample an expression along a path from x at path[0], (B, C, H, W); returns the state at path[-1].
 
     native: (H, W) that the network was trained at (for crops). low_resolution: the small pictures of a run
-    that upscales. draw: fresh noise of x's shape.
+    that upscales. seeds: of the B pictures, by which prompts with styles choose one. draw: fresh noise of
+    x's shape.
     """
     levels = [schedule.level(t) for t in path]
     history: list[PreviousStep] = []
@@ -103,7 +105,13 @@ def sampler(
         ) -> Generator[list[Query], Answers, Estimate]:
             ahead = to if to.t < level.t else None
             frame = Frame(
-                x=x, now=level, to=ahead, native=native, low_resolution=low_resolution, memory=memory
+                x=x,
+                now=level,
+                to=ahead,
+                native=native,
+                low_resolution=low_resolution,
+                seeds=tuple(seeds),
+                memory=memory,
             )
             estimate = yield from evaluate(expression, frame, learned=solver.reads_variance)
             estimates.append(estimate)

@@ -4,10 +4,10 @@ from sfumato.errors import UsageError
 from sfumato.evaluation.digits import DIGITS, load_judge
 from sfumato.evaluation.emoji import SIDE, load_emoji_judge
 from sfumato.evaluation.reader import Reader
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 
 
-def reader_of(model: Model) -> Reader:
+def reader_of(model: Stages) -> Reader:
     """The package's reader for the pictures of a model.
 
     Raises:

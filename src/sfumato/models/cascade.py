@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from sfumato.core.crops import Crops
+from sfumato.core.expression import Ask, Expression, Guided, unconditional
 from sfumato.core.guidance import Scale
 from sfumato.core.solvers import Solver
 from sfumato.errors import UsageError
+from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.model import Model, unchanged
 from sfumato.models.pretrained.prompts import EncodedPrompts
 
@@ -28,6 +31,7 @@ class StageSettings:
     steps: int | None = None
     solver: str | Solver | None = None
     spacing: str | None = None
+    until: float | None = None
     guidance: Scale | None = None
     low_t: float | None = None
 
@@ -61,6 +65,31 @@ class Cascade:
         return f"<Cascade {names}>"
 
     @property
+    def name(self) -> str:
+        """What the first model is called."""
+        return self.stages[0].name
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that the first model knows."""
+        return self.stages[0].class_names
+
+    @property
+    def sha256(self) -> str | None:
+        """Of the first model's weights."""
+        return self.stages[0].sha256
+
+    @property
+    def defaults(self) -> SamplingDefaults:
+        """Those of the first stage, whose settings are those of a run."""
+        return self.stages[0].defaults
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the pictures that the last stage makes."""
+        return self.stages[-1].shape
+
+    @property
     def sizes(self) -> list[int]:
         """The heights that the stages make, the smallest first."""
         return [stage.shape[1] for stage in self.stages]
@@ -79,6 +108,18 @@ class Cascade:
 
 # What makes pictures: both have `stages` (of a model itself alone), `one_at_a_time`, `up_to` and `fitting`.
 Stages = Model | Cascade
+
+
+def without_conditions(e: Expression) -> Expression:
+    """An expression as a stage is asked it whose network takes no conditions: its picture has the readings.
+
+    Guidance has nothing to push away from, and crops are the network's own affair.
+    """
+    if isinstance(e, Guided | Crops):
+        return without_conditions(e.child)
+    if isinstance(e, Ask):
+        return unconditional()
+    return e.with_children([without_conditions(child) for child in e.children])
 
 
 def stage_name(i: int) -> str:

@@ -26,11 +26,13 @@ class LowResolutionInput(ABC):
     schedule     of the low-resolution picture's noise
     t            the time, in that schedule, up to which it is noised by default
     state_shape  (C, h, w) of what the network makes
+    any_size     the network makes pictures of other sizes as well, as a canvas of crops asks for
     """
 
     schedule: Schedule
     t: float
     state_shape: Shape
+    any_size: bool = False
 
     @abstractmethod
     def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, LowResolution]:
@@ -57,10 +59,10 @@ class EnlargedPicture(LowResolutionInput):
     """The low-resolution picture is enlarged to the size of x, then noised: a network of pixels."""
 
     def start(self, low: Tensor, noise: Noise, t: float | None) -> tuple[Tensor, LowResolution]:
-        channels, *size = self.state_shape
+        channels, *size = noise.shape if self.any_size else self.state_shape
         if low.shape[1] != channels:
             raise UsageError(f"the model upscales pictures of {channels} channels, not {low.shape[1]}")
-        x = noise.of_shape(self.state_shape).draw()
+        x = noise.of_shape((channels, size[0], size[1])).draw()
         large = interpolate(low, size, mode="bilinear", align_corners=True)
         return x, self._noised(large, noise, t)
 

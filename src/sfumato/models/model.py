@@ -243,7 +243,8 @@ class Model:
         """
         shape = self.state_shape
         if low is not None:  # an upscaler of latents makes as many of them as the picture has pixels
-            shape = self.upscaling().fitting(low.picture.shape[-1]).state_shape
+            upscaling = self.upscaling().fitting(low.picture.shape[-1])
+            shape = (shape[0], *x.shape[2:]) if upscaling.any_size else upscaling.state_shape
         if x.shape[1:] != shape or t.shape != x.shape[:1] or len(conditions) != len(x):
             raise UsageError(
                 f"{self.name} takes x (N, {', '.join(map(str, shape))}), t (N,) and N conditions; "

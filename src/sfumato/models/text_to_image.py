@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from sfumato.core.expression import Ask, Expression
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.errors import UsageError
 from sfumato.models.networks.text_to_image import WORD, Words
@@ -27,6 +29,17 @@ class TextConditioner:
         names = "|".join(map(re.escape, self.styles))
         named = rf"[\s,]+(?:in (?:an? |the )?)?(?:({names}) (?:style|emoji)|style of ({names}))\s*$"
         self._style = re.compile(named, re.IGNORECASE)
+
+    def styled(self, e: Expression, styles: tuple[str, ...]) -> Expression:
+        """An expression whose prompts have these styles, of which a seed chooses, where they name none."""
+
+        def change(leaf: Ask) -> Ask:
+            match leaf.condition:
+                case Prompt(text, ()) if leaf.network is None and not self._split(text)[1]:
+                    return replace(leaf, condition=Prompt(text, styles))
+            return leaf
+
+        return e.map_leaves(change) if styles else e
 
     def prepare(self, conditions: Sequence[Condition]) -> None:
         """Have the texts of a run encoded, all at once."""

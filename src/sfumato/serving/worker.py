@@ -26,7 +26,7 @@ from sfumato.core.engine import Engine, Outcome, Running
 from sfumato.core.expression import unconditional
 from sfumato.core.sampler import Step
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 from sfumato.recipe import Recipe
 from sfumato.runs import read_run
 from sfumato.sampling import make_run, sampler_of
@@ -54,7 +54,7 @@ class Worker:
 
     def __init__(
         self,
-        load: Mapping[str, Callable[[], Model]],
+        load: Mapping[str, Callable[[], Stages]],
         *,
         limits: Limits | None = None,
         on_turn: Callable[[Turn], None] | None = None,
@@ -67,7 +67,7 @@ class Worker:
             raise UsageError("a worker needs at least one model")
         self.limits = limits or Limits()
         self.names = tuple(load)  # what recipes may call the models; the first is the default
-        self.models: Mapping[str, Model] = {}  # those that are loaded; replaced, never changed
+        self.models: Mapping[str, Stages] = {}  # those that are loaded; replaced, never changed
         self.error: Exception | None = None  # why the models could not be loaded, or what stopped the worker
         self._load = dict(load)
         self._on_turn = on_turn
@@ -183,18 +183,19 @@ class Worker:
         for name, load in self._load.items():
             model = load()
             self._last_sign = time.monotonic()
-            engine = Engine(model, max_rows=self.limits.max_rows)
-            self._measure(name, model, engine)
+            engine = self._measured(name, model)
             self._running[name] = Running(engine)
             self.models = {**self.models, name: model}
 
-    def _measure(self, name: str, model: Model, engine: Engine) -> None:
-        """Make two pictures of two steps: the first pays what only the first costs, the second is timed."""
+    def _measured(self, name: str, model: Stages) -> Engine:
+        """The engine of a model: two pictures of two steps, the first pays what only the first costs."""
         run = make_run(model, unconditional(), seed=0, steps=2, guidance=1)
+        engine = run.engine(self.limits.max_rows)
         engine.run(sampler_of(run))
         rows, start = engine.count.rows, time.perf_counter()
         engine.run(sampler_of(run))
         self._queue.note_time(name, engine.count.rows - rows, time.perf_counter() - start)
+        return engine
 
     def _take_turn(self) -> None:
         """End cancelled jobs, check new ones, admit what fits; then make a step of all that is in flight."""
@@ -308,13 +309,15 @@ class Worker:
         job.publish(Ended(state=state, error=error))
 
 
-def _publisher(picture: Picture, model: Model) -> Callable[[Step], None]:
+def _publisher(picture: Picture, model: Stages) -> Callable[[Step], None]:
     """Publishes the steps of a picture's sampler."""
     job, index = picture.job, picture.index
+    by_size = {(stage.state_shape[1], stage.state_shape[2]): stage for stage in model.stages}
 
     def preview(state: Tensor) -> Tensor:
         """A state as a picture, postprocessed as a finished picture is (safety checker, watermark)."""
-        return _on_cpu(model.postprocess(model.decode(state).clamp(-1, 1)))
+        stage = by_size.get((state.shape[2], state.shape[3]), model.stages[0])
+        return _on_cpu(stage.postprocess(stage.decode(state).clamp(-1, 1)))
 
     def publish(step: Step) -> None:
         x = x0 = None

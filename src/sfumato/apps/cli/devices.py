@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from sfumato.apps.cli.options import Loading
-    from sfumato.models.cascade import Cascade
+    from sfumato.models.cascade import Cascade, Stages
     from sfumato.models.model import Model
 
 
@@ -78,6 +78,13 @@ def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
     from sfumato.models.files.registry import load
 
     return load(name, **_loading(machine, stated))
+
+
+def load_whole_on(name: str, machine: Loading, *, stated: str = "auto") -> Stages:
+    """A model by its name or folder, with the stage that ships with it. stated: see `placement`."""
+    from sfumato.models.files.registry import load_whole
+
+    return load_whole(name, **_loading(machine, stated))
 
 
 def load_cascade_on(

@@ -15,7 +15,7 @@ from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
     from sfumato.recipe import InputFile
     from sfumato.techniques import Edit
 
@@ -37,7 +37,7 @@ def translate(
     """Turn a picture into what a prompt says, keeping its layout."""
     from sfumato.techniques import translate
 
-    def build(model: Model) -> Edit:
+    def build(model: Stages) -> Edit:
         return translate(fitting(picture, model), prompt, strength=strength)
 
     make("translate", options, build)
@@ -81,7 +81,7 @@ def inpaint(
 
     files: dict[str, InputFile] = {}
 
-    def build(model: Model) -> Edit:
+    def build(model: Stages) -> Edit:
         from sfumato.core.filters import Mask
         from sfumato.pictures import picture_size, read_mask, save_picture
         from sfumato.recipe import InputFile
@@ -117,8 +117,8 @@ def upscale(
     """Make a picture larger, by a stage of a cascade or another upscaling model."""
     from sfumato.techniques import upscale
 
-    def build(model: Model) -> Edit:
-        model.upscaling()  # refuses one that is no upscaler before the picture is read
+    def build(model: Stages) -> Edit:
+        model.stages[0].upscaling()  # refuses one that is no upscaler before the picture is read
         return upscale(picture, prompt)
 
     make("upscale", options, build, low_t=noise)

@@ -14,7 +14,7 @@ from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.core.expression import Expression
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
     from sfumato.techniques import Edit
 
 EXAMPLES = {
@@ -38,7 +38,7 @@ def generate(
 ) -> None:
     """Draw pictures of a prompt; a digits model takes a digit."""
 
-    def build(model: Model) -> Expression:
+    def build(model: Stages) -> Expression:
         from sfumato.core.expression import prompt as prompt_of
         from sfumato.core.expression import unconditional
 
@@ -48,7 +48,7 @@ def generate(
         scale = model.defaults.guidance if options.guidance is None else options.guidance
         if scale == 1:
             raise UsageError("--negative needs guidance: add --guidance 3")
-        return what.guided(scale, negative=negative)
+        return what.guided(scale, negative=negative, between=model.defaults.guidance_between)
 
     chosen = options if negative is None else replace(options, guidance=None)
     make("generate", chosen, build, picking=picking)
@@ -134,9 +134,14 @@ def panorama(
     """Draw a canvas larger than the model's own pictures, window by window."""
     from sfumato.techniques import panorama
 
-    def build(model: Model) -> Edit:
+    def build(model: Stages) -> Edit:
         _, native_height, native_width = model.shape
         size = (height or native_height, width or 4 * native_width)
-        return panorama(prompt, size=size, overlap=overlap)
+        times = native_height // model.stages[0].shape[1]  # the canvas is cut where the first stage draws
+        if any(side % times for side in size):
+            raise UsageError(
+                f"--width and --height must be multiples of {times} here, not {size[1]} x {size[0]}"
+            )
+        return panorama(prompt, size=(size[0] // times, size[1] // times), overlap=overlap)
 
     make("panorama", options, build)

@@ -6,6 +6,7 @@ to look: a file counts only if its values have that hash.
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
     from sfumato.core.hashed import HashedTensor
     from sfumato.models.cascade import Stages
-    from sfumato.models.model import Model
     from sfumato.recipe import InputFile, Recipe
 
 
-def fitting(path: Path, model: Model) -> Path:
+def fitting(path: Path, model: Stages) -> Path:
     """The path of a picture; a note says where it must be cropped and resized for the model."""
     from sfumato.pictures import picture_size
 
@@ -41,9 +41,10 @@ def find_inputs(recipe: Recipe, model: Stages, *, beside: Path, folder: Path | N
     for sha256, file in recipe.inputs.items():
         old = Path(file.file)
         places = [place / old.name for place in (folder, beside) if place is not None]
-        size = None if sha256 == recipe.low else recipe.size  # a low-resolution picture is as it is
+        # a low-resolution picture is as it is; version 0.1 read pictures at the size of the first stage
+        sizes = (None,) if sha256 == recipe.low else dict.fromkeys((recipe.made_size, recipe.size))
         looked: list[str] = []
-        for path in dict.fromkeys([*places, old]):
+        for path, size in product(dict.fromkeys([*places, old]), sizes):
             try:
                 held = _read(path, file, size, model.stages[0].shape[0])
             except SfumatoError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sfumato.apps.cli.devices import load_cascade_on, load_on
+from sfumato.apps.cli.devices import load_cascade_on, load_whole_on
 from sfumato.apps.cli.outputs import OutputFiles, check_outputs
 from sfumato.apps.cli.pick import Picker, pictures_to_pick_from
 from sfumato.apps.cli.progress import note, progress_bar
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sfumato.core.sampler import Step
     from sfumato.core.writing import Inputs
     from sfumato.models.cascade import Stages, StageSettings
-    from sfumato.models.model import Model
     from sfumato.recipe import InputFile, Recipe
     from sfumato.results import Pictures
     from sfumato.techniques import Edit
@@ -37,7 +36,7 @@ SECONDS, HOLD = 3.0, 1.0  # of an animation, and how long its last frame stays
 def make(
     command: str,
     options: PictureOptions,
-    build: Callable[[Model], Expression | Edit | str],
+    build: Callable[[Stages], Expression | Edit | str],
     *,
     picking: Picking | None = None,
     low_t: float | None = None,
@@ -54,8 +53,7 @@ def make(
     model = load_sampled(options)
     from sfumato.sampling import make_recipe
 
-    first = model.stages[0]
-    what = build(first)
+    what = build(model)
     recipe, inputs = make_recipe(
         model,
         what,
@@ -71,16 +69,18 @@ def make(
     if among is None:
         run_recipe(recipe, model, inputs, outputs=outputs, max_rows=options.max_rows)
     else:
-        picker = Picker(first, what, keep=options.count)
+        picker = Picker(model, what, keep=options.count)
         run_and_pick(recipe, model, inputs, picker, outputs=outputs, max_rows=options.max_rows)
 
 
 def load_sampled(options: PictureOptions) -> Stages:
     """The model of the options, with the stages that make its pictures larger."""
     if options.upscale is None and not options.stage:
-        if options.stage_steps or options.stage_guidance or options.stage_noise:
+        model = load_whole_on(options.model, options)
+        further = options.stage_steps or options.stage_guidance or options.stage_noise
+        if further and len(model.stages) == 1:
             raise UsageError("--stage-steps, --stage-guidance and --stage-noise need --upscale or --stage")
-        return load_on(options.model, options)
+        return model
     return load_cascade_on(options.model, options.stage or (), options, upscale=options.upscale)
 
 
@@ -172,12 +172,10 @@ class Film:
     """The estimates of x0 of every step, as the frames of an animation."""
 
     def __init__(self, recipe: Recipe, model: Stages) -> None:
-        """Raise UsageError where the estimates are no pictures, or pictures of several sizes."""
-        if recipe.stages:
-            raise UsageError("--animate shows pictures of one size: leave --upscale out")
-        if not model.stages[0].of_pixels:
-            name = model.stages[0].name
-            raise UsageError(f"--animate: {name} works on latents, whose estimates are no pictures")
+        """Raise UsageError where the estimates are no pictures."""
+        for stage in model.stages[: 1 + len(recipe.stages)]:
+            if not stage.of_pixels:
+                raise UsageError(f"--animate: {stage.name} works on latents, whose estimates are no pictures")
         self._recipe = recipe
         self._estimates: dict[int, list[Tensor]] = {}  # by step, of each part of the run
 
@@ -192,7 +190,7 @@ class Film:
         from sfumato.pictures import grid, save_animation
 
         recipe, enlarge = self._recipe, output.enlarge
-        frames = [joined(parts).clamp(-1, 1) for parts in self._estimates.values()]
+        frames = [_enlarged(joined(parts), recipe.made_size) for parts in self._estimates.values()]
         if recipe.count > 1 or output.grid:
             frames, enlarge = [grid(x, output.columns, enlarge=enlarge) for x in frames], 1
         else:
@@ -201,6 +199,13 @@ class Film:
         return save_animation(
             frames, path, seconds=SECONDS, hold_last=HOLD, enlarge=enlarge, metadata=metadata
         )
+
+
+def _enlarged(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Estimates (B, C, h, w) as pictures of a size (H, W) in [-1, 1]: those of a smaller stage enlarged."""
+    from torch.nn.functional import interpolate
+
+    return (x if x.shape[-2:] == size else interpolate(x, size, mode="nearest")).clamp(-1, 1)
 
 
 def sampler_settings(options: SamplerOptions) -> dict[str, Any]:
@@ -219,5 +224,6 @@ def sampler_settings(options: SamplerOptions) -> dict[str, Any]:
         "solver": options.solver,
         "options": given,
         "spacing": options.spacing,
+        "until": options.until,
         "guidance": options.guidance,
     }

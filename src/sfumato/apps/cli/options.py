@@ -56,6 +56,16 @@ class SamplerOptions:
             **checks.choice(names.SPACINGS),
         ),
     ] = None
+    until: Annotated[
+        float | None,
+        _sampling(
+            min=0,
+            max=1,
+            help="Leave the path at this time by one step to the picture; 0 is its end. The model's default "
+            "if it is left out.",
+            callback=checks.finite,
+        ),
+    ] = None
     guidance: Annotated[
         float | None,
         _sampling(

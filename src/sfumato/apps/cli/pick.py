@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sfumato.apps.cli.options import Picking, PictureOptions
     from sfumato.core.expression import Expression
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
     from sfumato.techniques import Edit
 
 AMONG = 16
@@ -20,7 +20,7 @@ AMONG = 16
 class Picker:
     """An expression and the classifier that judges its pictures; UsageError where none can judge them."""
 
-    def __init__(self, model: Model, what: Expression | Edit | str, *, keep: int) -> None:
+    def __init__(self, model: Stages, what: Expression | Edit | str, *, keep: int) -> None:
         from sfumato.evaluation.illusions import looks
         from sfumato.evaluation.readers import reader_of
         from sfumato.techniques import as_edit

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from sfumato.apps.cli.devices import load_on, placement
+from sfumato.apps.cli.devices import load_whole_on, placement
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
 
@@ -104,7 +104,7 @@ def _run(machine: Loading, address: Address, capacity: Capacity, models: list[st
         drain_seconds=capacity.drain,
         limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue),
     )
-    loaders = {name: partial(load_on, name, machine) for name in models}
+    loaders = {name: partial(load_whole_on, name, machine) for name in models}
     app = create_app(loaders, settings, page=mount if studio else None)
     serve(app, settings, lambda text: typer.echo(text, err=True))
 

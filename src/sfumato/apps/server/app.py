@@ -14,7 +14,7 @@ from sfumato.apps.server.guard import Guard
 from sfumato.apps.server.metrics import Metrics
 from sfumato.apps.server.routes import api, health
 from sfumato.apps.server.settings import Settings
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 from sfumato.serving import Worker
 from sfumato.version import __version__
 
@@ -22,7 +22,7 @@ Page = Callable[[FastAPI, Worker, Settings], None]
 
 
 def create_app(
-    load: Mapping[str, Callable[[], Model]], settings: Settings | None = None, *, page: Page | None = None
+    load: Mapping[str, Callable[[], Stages]], settings: Settings | None = None, *, page: Page | None = None
 ) -> FastAPI:
     """The server of these models (see Worker); they are loaded when it starts.
 

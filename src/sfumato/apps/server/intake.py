@@ -15,7 +15,7 @@ from sfumato.core.expression import Clipped, Expression, Guided, prompt, uncondi
 from sfumato.core.hashed import HashedTensor
 from sfumato.core.notation import from_json, to_json
 from sfumato.errors import UsageError
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 from sfumato.pictures import picture_size, read_mask, read_picture
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import make_recipe
@@ -44,7 +44,7 @@ class Order:
             raise invalid("partial_images", "a preview does not say which picture it shows: set n to 1")
 
 
-def find_model(worker: Worker, name: str | None) -> Model:
+def find_model(worker: Worker, name: str | None) -> Stages:
     """The model of this name, the first one without; an error where there is none, or none yet."""
     name = name or worker.names[0]
     if not worker.models:
@@ -55,7 +55,7 @@ def find_model(worker: Worker, name: str | None) -> Model:
     return worker.models[name]
 
 
-def factor(size: str | None, model: Model) -> int:
+def factor(size: str | None, model: Stages) -> int:
     """The whole factor between a size, WIDTHxHEIGHT or auto, and the model's; else ApiError."""
     if size is None or size == "auto":
         return 1
@@ -98,7 +98,10 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
     model = find_model(worker, model_name)
     if body.recipe.get("weights", model.sha256) != model.sha256:
         raise invalid("weights", "the recipe was made with other weights than this model has")
-    size = _canvas(body.recipe.get("size", model.shape[1:]), settings)
+    first = model.stages[0].shape
+    size = made = _canvas(body.recipe.get("size", first[1:]), settings)
+    if body.recipe.get("stages") != []:  # pictures are given at the size of the last stage
+        made = (size[0] * model.shape[1] // first[1], size[1] * model.shape[2] // first[2])
     inputs, names = dict[str, Tensor](), dict[str, str]()
     for name, given in body.pictures.items():
         try:
@@ -106,10 +109,10 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
         except ValueError:
             raise invalid("pictures", "b64 is not base64") from None
         if given.kind == "picture":
-            x = _picture(data, size, model, settings)
+            x = _picture(data, made, model, settings)
         else:
             with _uploaded("mask", data, settings) as of:
-                x = read_mask(data, convention=given.convention, size=of, resize=size)
+                x = read_mask(data, convention=given.convention, size=of, resize=made)
         held = HashedTensor(x)
         inputs[held.sha256], names[name] = held.tensor, held.sha256
     data = _with_hashes(body.recipe, names)
@@ -133,7 +136,7 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
 # --------------------------------------------------------------------------------------------- pieces
 
 
-def _guided(body: ImageRequest, model: Model) -> tuple[Expression, float | None]:
+def _guided(body: ImageRequest, model: Stages) -> tuple[Expression, float | None]:
     """What is drawn, and the guidance of the run; None where the expression has its guidance already."""
     if not isinstance(body, Generate):
         return unconditional(), 1.0
@@ -143,7 +146,8 @@ def _guided(body: ImageRequest, model: Model) -> tuple[Expression, float | None]
     scale = model.defaults.guidance if body.guidance_scale is None else body.guidance_scale
     if scale == 1:
         raise invalid("negative_prompt", "needs a guidance_scale other than 1")
-    return e.guided(scale, negative=body.negative_prompt), None
+    between = model.defaults.guidance_between
+    return e.guided(scale, negative=body.negative_prompt, between=between), None
 
 
 def _check_files(body: Edit | Variation, files: Files) -> None:
@@ -162,7 +166,7 @@ def _check_files(body: Edit | Variation, files: Files) -> None:
 
 
 def _changes(
-    body: ImageRequest, what: Expression, files: Files, model: Model, settings: Settings
+    body: ImageRequest, what: Expression, files: Files, model: Stages, settings: Settings
 ) -> Iterator[Expression | Change]:
     """What is drawn: the expression, or a change of each upload, inside the mask if there is one."""
     if not isinstance(body, Edit | Variation):
@@ -193,7 +197,7 @@ def _uploaded(param: str, data: bytes, settings: Settings) -> Iterator[tuple[int
         raise refusal(error, param) from None
 
 
-def _picture(data: bytes, size: tuple[int, int], model: Model, settings: Settings) -> Tensor:
+def _picture(data: bytes, size: tuple[int, int], model: Stages, settings: Settings) -> Tensor:
     """An uploaded picture, (1, C, H, W), cropped and resized to a size (H, W)."""
     with _uploaded("image", data, settings):
         return read_picture(data, size=size, channels=1 if model.shape[0] == 1 else 3)

@@ -22,7 +22,7 @@ from sfumato.apps.server.schemas import (
     RunRecipe,
     Variation,
 )
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 
 REFUSALS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
 api = APIRouter(prefix="/v1", route_class=StrictRoute, responses=REFUSALS)
@@ -121,7 +121,7 @@ async def model(request: Request, name: str) -> ModelCard:
     return _card(name, intake.find_model(_service(request).worker, name))
 
 
-def _card(name: str, model: Model) -> ModelCard:
+def _card(name: str, model: Stages) -> ModelCard:
     _, height, width = model.shape
     return ModelCard(id=name, created=0, size=f"{width}x{height}", class_names=list(model.class_names))
 

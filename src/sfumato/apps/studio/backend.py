@@ -20,7 +20,7 @@ from torch import Tensor
 from sfumato.core.expression import Expression
 from sfumato.core.writing import Inputs
 from sfumato.errors import UsageError
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 from sfumato.pictures import to_image
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import Recipe
@@ -94,7 +94,7 @@ class Backend:
         self._inputs: OrderedDict[str, object] = OrderedDict()
         self._lock = threading.Lock()
 
-    def model(self, name: str | None) -> Model:
+    def model(self, name: str | None) -> Stages:
         """A model by its name, else the first; UsageError while the models are being loaded."""
         if not self.worker.models:
             raise UsageError("the model is still being loaded: try again in a moment")
@@ -136,11 +136,16 @@ class Backend:
 
     # -- making
 
-    def part(self, settings: SamplingSettings, what: Expression | Edit | str) -> Part:
-        """The recipe of an expression, an edit or a prompt under these settings."""
+    def part(self, settings: SamplingSettings, what: Expression | Edit | str, *, larger: bool = True) -> Part:
+        """The recipe of an expression, an edit or a prompt under these settings.
+
+        larger: with the stages that make the pictures larger.
+        """
+        model = self.model(settings.model)
         recipe, inputs = make_recipe(
-            self.model(settings.model),
+            model,
             what,
+            upscale=None if larger else model.stages[0].shape[1],
             seed=settings.seed,
             count=settings.count,
             steps=settings.steps,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sfumato.apps.studio.backend import Backend
 from sfumato.errors import UsageError
-from sfumato.models.model import Model
+from sfumato.models.cascade import Stages
 from sfumato.pictures import read_mask, read_picture
 
 PAD = 320  # pixels of a drawing pad's side
@@ -26,7 +26,7 @@ def pad_with(image: Image.Image) -> dict[str, Any]:
     return {"background": image, "layers": [], "composite": image}
 
 
-def drawing(value: Any, model: Model) -> Tensor:
+def drawing(value: Any, model: Stages) -> Tensor:
     """What a pad holds, (1, C, H, W) of the model's size."""
     composite = value.get("composite") if isinstance(value, dict) else value
     if composite is None:
@@ -34,7 +34,7 @@ def drawing(value: Any, model: Model) -> Tensor:
     return read_image(composite, model)
 
 
-def read_image(image: Image.Image, model: Model) -> Tensor:
+def read_image(image: Image.Image, model: Stages) -> Tensor:
     """A picture of the page, (1, C, H, W) of the model's size; what the page enlarged by its own pixels."""
     _, height, width = model.shape
     small = image.resize((width, height), Image.Resampling.NEAREST)
@@ -44,7 +44,7 @@ def read_image(image: Image.Image, model: Model) -> Tensor:
 
 
 def masked(
-    value: Any, uploaded: Any, convention: Literal["white", "alpha"], model: Model
+    value: Any, uploaded: Any, convention: Literal["white", "alpha"], model: Stages
 ) -> tuple[Tensor, Tensor]:
     """The picture under the paint, and the mask (1, 1, H, W): the paint, or an uploaded one."""
     background = value.get("background") if isinstance(value, dict) else None

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sfumato.errors import ModelUnavailableError, UsageError
 
@@ -29,6 +29,9 @@ MODELS = {
     "digits-time": "digits of any class: the classic exercise, DDPM in 300 steps",
     "digits-denoise": "the classic one-step denoiser, sigma = 0.5",
 }
+
+# The stage that ships with a model and makes its pictures larger
+LARGER: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -117,29 +120,42 @@ def load_cascade(
     placement = _placement(device, dtype, compile, offload)
     names = (name, *stages)
     cascade = Cascade(*(_load(n, placement, offline=offline, encoded=bool(embeddings)) for n in names))
-    published = HUB[name].larger if name in HUB and not stages else None
+    published = None if stages else _larger(name)
     if published is None and not stages:
         raise UsageError(f"no stages were published for {name}: name the models that make it larger")
     while published is not None:
         # what was published together has one text encoder, which the first model brings
         larger = _load(published, placement, offline=offline, encoded=True)
         cascade = Cascade(*cascade.stages, larger)
-        published = HUB[published].larger if upscale is not None and cascade.sizes[-1] < upscale else None
+        published = _larger(published) if upscale is not None and cascade.sizes[-1] < upscale else None
     if upscale is not None:
         cascade = cascade.up_to(upscale)
     _read_embeddings(cascade.stages, embeddings)
     return Cascade(*cascade.stages, one_at_a_time=one_at_a_time)
 
 
+def load_whole(name: str, **options: Any) -> Stages:
+    """A model with the stage that ships with it and makes its pictures larger, if there is one.
+
+    options: those of `load`.
+    """
+    return load_cascade(name, **options) if name in LARGER else load(name, **options)
+
+
+def _larger(name: str) -> str | None:
+    """The stage that was published for a model, or ships with it."""
+    return HUB[name].larger if name in HUB else LARGER.get(name)
+
+
 def model_of(model: Stages | str | Path) -> Stages:
-    """A model or a cascade as it is; a name or a folder as `load` has it, on the CPU.
+    """A model or a cascade as it is; a name or a folder as `load_whole` has it, on the CPU.
 
     Raises:
         UsageError: it is none of these.
         ModelUnavailableError, SfumatoError: as `load`.
     """
     if isinstance(model, str | Path):
-        return load(str(model))
+        return load_whole(str(model))
     if not hasattr(model, "stages"):
         raise UsageError(f"{model!r:.80} is no model: give a Model, a Cascade, a name or a folder")
     return model

@@ -8,14 +8,16 @@ from typing import Any, cast
 import torch
 
 from sfumato.core.prediction import Prediction
-from sfumato.core.schedule import schedule_from_dict
+from sfumato.core.schedule import Flow, schedule_from_dict
 from sfumato.errors import SfumatoError, UsageError, first_line
 from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.store import DESCRIPTION, read_folder, write_folder
+from sfumato.models.low_resolution import EnlargedPicture
 from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
 from sfumato.models.networks.names import build_network
 from sfumato.models.networks.text_to_image import PromptedUNet
+from sfumato.models.networks.upscaling import UpscalingUNet
 from sfumato.models.runtime.placement import Placement
 from sfumato.models.text_to_image import TextConditioner
 
@@ -23,9 +25,14 @@ FORMAT = 1
 
 
 def build_model(network: Network, *, class_names: Sequence[str] = (), **parts: Any) -> Model:
-    """The model of a network of ours, with a text encoder where it takes words; `parts` as `Model`."""
+    """The model of a network of ours, with what its kind needs beside it; `parts` as `Model`."""
     if isinstance(network, PromptedUNet):
         return Model(network, conditioner=TextConditioner(network.styles), **parts)
+    if isinstance(network, UpscalingUNet):
+        shown = EnlargedPicture(
+            schedule=Flow(), t=network.low_t, state_shape=tuple(parts["shape"]), any_size=True
+        )
+        return Model(network, low_resolution=shown, **parts)
     return Model(network, classes=class_names or None, **parts)
 
 

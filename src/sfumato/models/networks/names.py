@@ -7,8 +7,9 @@ from sfumato.models.networks.base import Network
 from sfumato.models.networks.residual import ResidualUNet
 from sfumato.models.networks.text_to_image import PromptedUNet
 from sfumato.models.networks.unet import ClassicUNet
+from sfumato.models.networks.upscaling import UpscalingUNet
 
-_OURS = (ClassicUNet, ResidualUNet, PromptedUNet)
+_OURS = (ClassicUNet, ResidualUNet, PromptedUNet, UpscalingUNet)
 NETWORKS: dict[str, type[Network]] = {network.kind: network for network in _OURS}
 
 

@@ -22,9 +22,11 @@ def generate(wiring: Wiring) -> None:
         e = expression_of(words)
         if not against or not against.strip():
             return [backend.part(settings, e)]
-        scale = settings.guidance or backend.model(settings.model).defaults.guidance
+        defaults = backend.model(settings.model).defaults
+        scale = settings.guidance or defaults.guidance
         if scale == 1:
             raise UsageError("a negative prompt needs guidance: set it above 1 in the settings")
-        return [backend.part(replace(settings, guidance=None), e.guided(scale, negative=against))]
+        guided = e.guided(scale, negative=against, between=defaults.guidance_between)
+        return [backend.part(replace(settings, guidance=None), guided)]
 
     wiring.make(panel, make_parts, [text, negative], submit=text)

@@ -57,7 +57,7 @@ def understand(wiring: Wiring) -> None:
 
     def study(settings: SamplingSettings, given: Image | None, words: str, level: float) -> Sequence[Part]:
         change = translate(start(settings, given), expression_of(words), strength=float(level))
-        return [backend.part(replace(settings, steps=settings.steps or 20), change)]
+        return [backend.part(replace(settings, steps=settings.steps or 20), change, larger=False)]
 
     def four(update: Update) -> list[tuple[Any, str]]:
         first, entry = update.steps[0], update.made[0]

@@ -265,3 +265,31 @@ def test_draw_is_float32_on_the_cpu() -> None:
     draw = PRESETS["digits"].objective.draw((4, 1, 2, 2), generator())
     assert isinstance(draw, RandomInputs)
     assert (draw.noise.dtype, draw.t.dtype, draw.dropped.dtype) == (torch.float32, torch.float32, torch.bool)
+
+
+@pytest.mark.parametrize(("schedule", "t"), LEVELS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_an_estimate_beyond_the_end_of_the_range_is_no_error(
+    schedule: Schedule, t: float, prediction: Prediction
+) -> None:
+    """Where estimates are clipped, the loss is that of the estimate which the clipping makes of them."""
+    x0 = torch.tensor([-1.0, 1.0, 1.0, -1.0, 0.2, 1.0]).view(1, 1, 1, 6)
+    believed = torch.tensor([-1.5, 1.5, 0.5, -0.2, 1.4, -3.0]).view(1, 1, 1, 6)
+
+    def answer(x: Tensor, t: Tensor, label: Tensor) -> Tensor:  # noqa: ARG001
+        alpha, sigma = (level.view(-1, 1, 1, 1) for level in schedule.alpha_sigma(t))
+        return from_x0(believed, prediction, x, alpha, sigma)
+
+    objective = Objective(
+        schedule=schedule,
+        prediction=prediction,
+        times=FixedTime(t=t),
+        weighting=ErrorOf(quantity="x0"),
+        clipped=True,
+    )
+    random = objective.draw((1, 1, 1, 6), generator())
+    loss = objective.loss(answer, x0, torch.tensor([0]), random)
+    # the fifth pixel lies inside the range: there an estimate beyond the end stays an error, and an error
+    # towards the inside is one everywhere
+    expected = torch.tensor([0, 0, 0.5**2, 0.8**2, 1.2**2, 4.0**2]).mean()
+    torch.testing.assert_close(loss, expected[None], rtol=1e-3, atol=1e-4)

@@ -21,7 +21,7 @@ NOTHING = 0.1  # how often a picture's caption and style are withheld, for class
 # soon learned by heart, and unknown ones mislead: what the sentence recalls must be drawn whatever they say.
 # A scene's words are always its own: they alone say the colour, the number and the place.
 HIDDEN, FALSE = 0.25, 0.25
-PLAIN = 0.5  #   how often a picture is as it is: neither moved nor tinted
+PLAIN = 0.7  #   how often a picture is as it is: neither moved nor tinted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

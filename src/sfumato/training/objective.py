@@ -191,6 +191,8 @@ class Objective:
         weighting: the weight of each level.
         stratified: spread the t of a batch evenly over their distribution (Kingma et al. 2021, appendix I.1).
         drop_label: the probability that a picture's condition is dropped, for classifier-free guidance.
+        clipped: the sampler will clip estimates to [-1, 1], so an estimate beyond a pixel that lies at an
+            end of the range is no error. So white ground can become exactly white.
     """
 
     schedule: Schedule
@@ -199,6 +201,7 @@ class Objective:
     weighting: Weighting
     stratified: bool = False
     drop_label: float = 0.0
+    clipped: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop_label <= 1:
@@ -236,5 +239,9 @@ class Objective:
         condition = torch.where(random.dropped.to(device), DROPPED, condition)
         a, s = alpha.view(-1, 1, 1, 1), sigma.view(-1, 1, 1, 1)
         answer = network(add_noise(x0, noise, a, s), t, condition).float()  # (B, C, H, W)
-        square = (answer - target(self.prediction, x0, noise, a, s)).square().flatten(1).mean(1)
+        error = answer - target(self.prediction, x0, noise, a, s)
+        if self.clipped:
+            beyond = (error if self.prediction == "x0" else -error) * x0  # an error of x0 has this sign
+            error = torch.where((x0.abs() >= 1) & (beyond > 0), 0.0, error)
+        square = error.square().flatten(1).mean(1)
         return self.weighting.of(self.prediction, alpha, sigma) * square  # (B,)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from sfumato.core.schedule import BetaTable, FixedSigma, Flow, Schedule
 from sfumato.errors import UsageError
 from sfumato.models.defaults import SamplingDefaults
+from sfumato.models.text.phrasing import STYLES
 from sfumato.training.ema import EmaProfile, PowerFunction
 from sfumato.training.objective import (
     ErrorOf,
@@ -280,18 +281,7 @@ _ROWS = (
         network="prompted",
         network_config={
             "blocks": (2, 2, 3),
-            "styles": (
-                "noto",
-                "twemoji",
-                "flat",
-                "3d",
-                "blob",
-                "firefox",
-                "emojione",
-                "streamline",
-                "line",
-                "silhouette",
-            ),
+            "styles": STYLES,
             "concepts": 2728,
             "detail": 32,
             "augment": 10,
@@ -305,15 +295,18 @@ _ROWS = (
                 other=LogitNormalTimes(mean=-0.3, std=1.0),  # edges and ground
             ),
             weighting=ErrorOf(quantity="flow"),
+            clipped=True,
             stratified=True,  # captions are withheld by the data, which still tells how a picture is moved
         ),
         batch=64,
         epochs=200,
         optimizer=MuonAdam(),
-        learning_rate=LearningRate(peak=2e-3, warmup=200, decay="last"),
+        learning_rate=LearningRate(peak=1.5e-3, warmup=100, decay="linear"),
         clip=1.0,
         ema=PowerFunction(width=0.1),
-        sampling=SamplingDefaults(steps=20, solver="dpm++2m", guidance=5.0),
+        sampling=SamplingDefaults(
+            steps=20, until=0.4, guidance=5.0, guidance_between=(0.42, 1.0), clip=True, styles=STYLES[:7]
+        ),
     ),
 )
 

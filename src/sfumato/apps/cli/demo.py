@@ -8,7 +8,7 @@ from typing import Annotated
 from typer import Option
 
 from sfumato.apps.cli import names
-from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.devices import load_whole_on
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.apps.cli.report import make_report
 
@@ -39,7 +39,7 @@ def demo(
     def subject(name: str, tour: str) -> Subject:
         path = shipped_tour(tour)
         read = read_tour(path).model_copy(update={"seed": seed})
-        return Subject(model=load_on(name, machine), tour=read, tour_folder=path.parent)
+        return Subject(model=load_whole_on(name, machine), tour=read, tour_folder=path.parent)
 
     given = {"--model": model, "--digits": digits, "--denoiser": denoiser, "--seed": str(seed)}
     options = [word for flag, value in given.items() for word in (flag, value)]

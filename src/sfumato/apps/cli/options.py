@@ -107,7 +107,7 @@ class Sampling(SamplerOptions):
             min=1,
             max=names.MAX_SIDE,
             help="Make the pictures larger, up to this height, by the stages of a cascade; the options above "
-            "are those of the first stage.",
+            "are those of the first stage. By default emoji goes up to 256; 64 leaves its first stage alone.",
         ),
     ] = None
     stage: Annotated[

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.devices import load_whole_on
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.apps.cli.progress import note, progress_bar
 from sfumato.errors import SfumatoError, UsageError
@@ -82,7 +82,7 @@ def report(
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file: give a folder for the page")
     model = model or "emoji"
-    loaded = load_on(model, machine)
+    loaded = load_whole_on(model, machine)
     path = recipe or default_tour(loaded)
     made = Report(
         subjects={"model": Subject(model=loaded, tour=read_tour(path), tour_folder=path.parent)},
@@ -90,8 +90,8 @@ def report(
         quick=quick,
         trainings=Trainings(
             runs=out / "runs" if trains else None,
-            device=loaded.device,
-            dtype=loaded.dtype,
+            device=loaded.stages[0].device,
+            dtype=loaded.stages[0].dtype,
             train=_trainer(machine) if trains else None,
         ),
         command=_command(model, recipe, quick, machine.dtype, out),

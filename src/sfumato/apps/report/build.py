@@ -162,7 +162,7 @@ class Report:
             "version": __version__,
             "chapter": chapter.id,
             "quick": self.quick,
-            "model": [model.name, model.sha256, str(model.dtype), str(model.device)],
+            "model": [[m.name, m.sha256, str(m.dtype), str(m.device)] for m in model.stages],
         }
         if chapter.subject is not None:
             depends["tour"] = subject.tour.model_dump(mode="json")
@@ -179,7 +179,7 @@ class Report:
             quick=self.quick,
             command=self.command,
             version=__version__,
-            device=str(model.device),
+            device=str(model.stages[0].device),
         )
         publish(self.out / "index.html", render(self.contents, made, about).encode())
 

@@ -22,7 +22,7 @@ from sfumato.sampling import make_run, run_together
 if TYPE_CHECKING:
     from sfumato.apps.report.workspace import Workspace
     from sfumato.core.sampler import Step
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
     from sfumato.results import Pictures
 
 Word = str | int | float
@@ -75,7 +75,7 @@ class MadeSet:
 
 def make_sets(work: Workspace, sets: Sequence[PictureSet]) -> list[MadeSet]:
     """Make the pictures of several sets of one model together, and write them, each with its recipe."""
-    model: Model = _model(work, sets[0]).value
+    model: Stages = _model(work, sets[0]).value
     jobs = [
         make_run(model, s.what.value, count=s.best_of or s.count, files=work.files, **s.settings())
         for s in sets
@@ -107,7 +107,7 @@ def make_row(
     return Row(title=title, note=note, pictures=pictures, columns=columns, code=code_of(work, made))
 
 
-def _kept(picture_set: PictureSet, model: Model, made: Pictures) -> list[Pictures]:
+def _kept(picture_set: PictureSet, model: Stages, made: Pictures) -> list[Pictures]:
     """Each picture that is kept, with the recipe of itself alone."""
     rows = list(range(picture_set.count))
     if picture_set.best_of is not None:
@@ -141,13 +141,13 @@ def _model(work: Workspace, picture_set: PictureSet) -> Snippet:
     return picture_set.model or model_snippet(work.model)
 
 
-def model_words(model: Model) -> list[str]:
-    """A model as options of a command."""
-    dtype = str(model.dtype).removeprefix("torch.")
+def model_words(model: Stages) -> list[str]:
+    """What makes pictures as options of a command."""
+    dtype = str(model.stages[0].dtype).removeprefix("torch.")
     return ["--model", model.name, *([] if dtype == "float32" else ["--dtype", dtype])]
 
 
-def _command(model: Model, made: MadeSet) -> str:
+def _command(model: Stages, made: MadeSet) -> str:
     picture_set = made.picture_set
     if picture_set.command is None:
         recipe = made.file.replace(".png", ".yaml")

@@ -17,7 +17,7 @@ from sfumato.errors import UsageError
 from sfumato.recipe import first_error
 
 if TYPE_CHECKING:
-    from sfumato.models.model import Model
+    from sfumato.models.cascade import Stages
 
 MAX_BYTES = 200_000
 Text = Annotated[str, Field(min_length=1, max_length=300)]
@@ -191,6 +191,6 @@ def shipped_tour(name: str) -> Path:
     return Path(str(files("sfumato"))) / "apps" / "report" / "tours" / f"{name}.yaml"
 
 
-def default_tour(model: Model) -> Path:
+def default_tour(model: Stages) -> Path:
     """The tour that ships for a model: one for those that know classes, one for those that know words."""
     return shipped_tour("digits" if model.class_names else "emoji")

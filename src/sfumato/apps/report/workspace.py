@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from sfumato.apps.report.tour import MaskedPicture, Tour, TourPicture
     from sfumato.apps.report.trainings import Trainings
+    from sfumato.models.cascade import Stages
     from sfumato.models.model import Model
 
 OnProgress = Callable[[float, float], None]  # how much of how much is done
@@ -35,9 +36,9 @@ OnProgress = Callable[[float, float], None]  # how much of how much is done
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A model and the tour that it is shown by. tour_folder: where the tour's own files lie."""
+    """What makes pictures, and the tour that it is shown by. tour_folder: where the tour's own files lie."""
 
-    model: Model
+    model: Stages
     tour: Tour
     tour_folder: Path
 
@@ -59,9 +60,14 @@ class Workspace:
     files: dict[str, InputFile] = field(default_factory=dict)  # what recipes say of inputs, by sha256
 
     @property
-    def model(self) -> Model:
-        """The model that makes the pictures."""
+    def model(self) -> Stages:
+        """What makes the pictures."""
         return self.subject.model
+
+    @property
+    def first(self) -> Model:
+        """The model that is studied: its first stage."""
+        return self.subject.model.stages[0]
 
     @property
     def tour(self) -> Tour:
@@ -89,9 +95,11 @@ class Workspace:
 
     # -- inputs as snippets
 
-    def input_picture(self, given: TourPicture) -> Snippet:
-        """A picture of the tour, in the variable `picture`."""
-        return picture_snippet(self.folder, png_name(given.picture))
+    def input_picture(self, given: TourPicture, *, studied: bool = False) -> Snippet:
+        """A picture of the tour, in the variable `picture`; `studied` at the size of the first stage."""
+        _, height, width = self.first.shape
+        size = (height, width) if studied and len(self.model.stages) > 1 else None
+        return picture_snippet(self.folder, png_name(given.picture), size)
 
     def mask(self, masked: MaskedPicture) -> Snippet:
         """A mask of the tour, in the variable `mask`."""
@@ -140,19 +148,21 @@ def write_inputs(subject: Subject, folder: Path) -> dict[str, InputFile]:
     return files
 
 
-def model_snippet(model: Model) -> Snippet:
-    """A model by its name, in the arithmetic that it has, in the variable `model`."""
-    name = literal(model.name).text
-    if model.dtype is torch.float32:
-        return Snippet(model, "model", (f"model = sf.load({name})",))
-    line = f"model = sf.load({name}, dtype={model.dtype})"
+def model_snippet(model: Stages) -> Snippet:
+    """What makes pictures by its name, in the arithmetic that it has, in the variable `model`."""
+    name, load = literal(model.name).text, "load" if len(model.stages) == 1 else "load_cascade"
+    dtype = model.stages[0].dtype
+    if dtype is torch.float32:
+        return Snippet(model, "model", (f"model = sf.{load}({name})",))
+    line = f"model = sf.{load}({name}, dtype={dtype})"
     return Snippet(model, "model", (line,), frozenset({"import torch"}))
 
 
-def picture_snippet(folder: Path, name: str) -> Snippet:
-    """A picture of the folder, in the variable `picture`."""
-    line = f"picture = sf.read_picture({literal(name).text})"
-    return Snippet(read_picture(folder / name), "picture", (line,))
+def picture_snippet(folder: Path, name: str, size: tuple[int, int] | None = None) -> Snippet:
+    """A picture of the folder, in the variable `picture`, resized to a size (H, W) if there is one."""
+    resized = "" if size is None else f", size={tuple(size)}"
+    line = f"picture = sf.read_picture({literal(name).text}{resized})"
+    return Snippet(read_picture(folder / name, size=size), "picture", (line,))
 
 
 def slug(text: str, most: int = 24) -> str:

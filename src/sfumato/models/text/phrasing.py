@@ -22,12 +22,25 @@ FRAMES = (
 )
 ENDINGS = ("on a white background", "on white", "in colour", "clip art", "simple", "close up", "centred")
 
+STYLES = (
+    "noto",
+    "twemoji",
+    "flat",
+    "3d",
+    "blob",
+    "firefox",
+    "emojione",
+    "streamline",
+    "line",
+    "silhouette",
+)
+
 # What may stand behind the thing that is meant in a prompt: endings, and a style.
 _ADDITIONS = (
     *ENDINGS,
     *(
         manner.format(style)
-        for style in ("noto", "twemoji", "flat", "3d")
+        for style in STYLES
         for manner in ("in the style of {}", "in a {} style", "{} style", "{} emoji")
     ),
     "twitter emoji",

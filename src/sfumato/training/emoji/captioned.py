@@ -27,8 +27,8 @@ SEED = 1234  #   of the captions: they are the same in every training
 
 # Styles without colour: how often an epoch shows a picture, where others are shown once. Their name is always
 # told: a prompt that names no style is drawn in colour.
-_COLOURLESS = {"line": 0.5, "silhouette": 0.5}
-_NAMED = 0.7  #   how often the name of another style is told
+_COLOURLESS = {"line": 0.4, "silhouette": 0.4}
+_NAMED = 0.8  #   how often the name of another style is told
 _SCENES = 0.25  # of an epoch
 # The length of the keys of silhouettes' concepts (docs/log.md): a wording of no caption means one less often
 _LENGTH = 0.87

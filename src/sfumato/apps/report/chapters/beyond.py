@@ -97,10 +97,10 @@ def _nested(work: Workspace, nested: Nested) -> Block:
 
 
 def _wide(work: Workspace, wide: Wide) -> Block:
-    prompt, times, (_, height, width) = wide.prompt, wide.times, work.model.shape
+    prompt, times, (_, height, width) = wide.prompt, wide.times, work.first.shape
     one = PictureSet(
         what=call(panorama, prompt, size=(height, times * width)),
-        command=("panorama", prompt, "--width", times * width),
+        command=("panorama", prompt, "--width", times * work.model.shape[2]),
         name="wide",
         seed=work.tour.seed_of(wide),
         alt=f"{prompt}, {times} times as wide",

@@ -62,7 +62,7 @@ def iterative(work: Workspace) -> Iterator[Block]:
     for i, t in enumerate(levels):
         x = study.noised(t)
         made, steps = iteratively_denoised(
-            work.model, study.picture, t, study.what.value, steps=STEPS, seed=seed
+            work.first, study.picture, t, study.what.value, steps=STEPS, seed=seed
         )
         results = (x, study.blurred(x, t), study.in_one_step(x, t), made)
         rows.append([psnr(result, study.picture) for result in results])
@@ -119,18 +119,18 @@ class _Study:
 
     def __init__(self, work: Workspace, given: CleanPicture) -> None:
         self.work, self.given = work, given
-        self.source = work.input_picture(given)
+        self.source = work.input_picture(given, studied=True)
         self.picture: Tensor = self.source.value
         self.what = call(unconditional) if given.prompt is None else literal(given.prompt)
 
     def noised(self, t: float) -> Tensor:
-        return noised(self.work.model.schedule, self.picture, t, seed=self.work.tour.seed)
+        return noised(self.work.first.schedule, self.picture, t, seed=self.work.tour.seed)
 
     def blurred(self, x: Tensor, t: float) -> Tensor:
-        return blur_denoised(self.work.model.schedule, x, t, sigma=BLUR)
+        return blur_denoised(self.work.first.schedule, x, t, sigma=BLUR)
 
     def in_one_step(self, x: Tensor, t: float) -> Tensor:
-        return one_step_denoised(self.work.model, x, t, self.what.value)
+        return one_step_denoised(self.work.first, x, t, self.what.value)
 
     def pairs(
         self,
@@ -171,7 +171,7 @@ class _Study:
         ]
 
     def code(self, lines: Sequence[str], uses: Sequence[Callable[..., Any]]) -> Code:
-        needs = (model_snippet(self.work.model), self.source, self.what)
+        needs = (model_snippet(self.work.first), self.source, self.what)
         python = program([statement(lines, *needs, uses=[*uses, save_picture])])
         return Code(commands=(self.command(),), python=python)
 
@@ -179,6 +179,6 @@ class _Study:
         """`sfumato denoise`, which makes all of this as one sheet."""
         tour, prompt = self.work.tour, self.given.prompt
         words = ["sfumato", "denoise", png_name(self.given.picture), *([] if prompt is None else [prompt])]
-        words += [*model_words(self.work.model), *(word for t in tour.levels for word in ("--at", f"{t:g}"))]
+        words += [*model_words(self.work.first), *(word for t in tour.levels for word in ("--at", f"{t:g}"))]
         words += ["--steps", str(STEPS), "--blur", f"{BLUR:g}", "--seed", str(tour.seed)]
         return shlex.join([*words, "--out", "denoise.png"])

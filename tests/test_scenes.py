@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from sfumato.models.text.phrasing import things
+from sfumato.evaluation.emoji import load_emoji_judge
+from sfumato.models.text.phrasing import COMMON, commonly, things
 from sfumato.training.emoji import Concept, EmojiDataset, scenes
 from sfumato.training.emoji.scenes import COLOURS, Scene, Scenes, held_out_scenes, plural, recoloured
 
@@ -203,3 +204,12 @@ def test_plurals(one: str, many: str) -> None:
 )
 def test_the_things_that_a_prompt_asks_for(text: str, asked: tuple[str, ...]) -> None:
     assert things(text) == asked
+
+
+def test_a_bare_word_that_many_concepts_share_means_one_that_there_is() -> None:
+    labels = {concept.label for concept in load_emoji_judge().concepts}
+    assert set(COMMON.values()) <= labels
+    assert commonly("a Flower") == COMMON["flower"]
+    assert commonly("a picture of a tree") == COMMON["tree"]
+    for text in ("a blue flower", "a flower pot", "a rocket", ""):
+        assert commonly(text) == text

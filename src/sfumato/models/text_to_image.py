@@ -12,7 +12,7 @@ from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.errors import UsageError
 from sfumato.models.networks.text_to_image import WORD, Words
 from sfumato.models.text.encoder import Encoded, load_text_encoder
-from sfumato.models.text.phrasing import things
+from sfumato.models.text.phrasing import commonly, things
 from sfumato.models.text.word_vectors import BAG
 
 
@@ -93,7 +93,7 @@ class TextConditioner:
         new = [text for text in dict.fromkeys(texts) if text not in self._texts]
         if not new:
             return
-        parts = {text: things(text) for text in new}
+        parts = {text: tuple(map(commonly, things(text))) for text in new}
         every = list(dict.fromkeys([*new, *(thing for text in new for thing in parts[text])]))
         encoded, row_of = load_text_encoder().encode(every), {text: row for row, text in enumerate(every)}
         for row, text in enumerate(new):

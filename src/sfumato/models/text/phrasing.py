@@ -48,6 +48,26 @@ _ADDITIONS = (
     "3d render",
 )
 
+# Bare words that several concepts share, or that name one which few people mean: which of them is drawn
+COMMON = {
+    "ball": "soccer ball",
+    "boat": "sailboat",
+    "bottle": "baby bottle",
+    "bridge": "bridge at night",
+    "cup": "teacup without handle",
+    "face": "neutral face",
+    "flower": "blossom",
+    "hand": "raised hand",
+    "hat": "top hat",
+    "heart": "red heart",
+    "letter": "envelope",
+    "moon": "crescent moon",
+    "people": "people holding hands",
+    "smile": "grinning face",
+    "tree": "deciduous tree",
+    "water": "droplet",
+}
+
 
 def ended(words: str, ending: str) -> str:
     """The thing that is meant with one of the `ENDINGS` behind it."""
@@ -79,6 +99,11 @@ _JOINTS = (
     "(?:(?:to|on) the )?(?:left|right) of"
 )
 _SECOND = re.compile(f"(.+?) (?:{_JOINTS}) ((?:an?|the|two|three) .+)")
+
+
+def commonly(text: str) -> str:
+    """What a bare word means (`COMMON`): "a flower" -> "blossom"; every other text as it is."""
+    return COMMON.get(without_frame(text), text)
 
 
 def things(text: str) -> tuple[str, ...]:

@@ -416,7 +416,7 @@ def test_what_nobody_foresaw_is_one_line_too(run: Run, monkeypatch: pytest.Monke
         raise RuntimeError("line one\nline two")
 
     monkeypatch.setattr("sfumato.models.files.registry.load", broken)
-    code, _, err = run("generate", "7")
+    code, _, err = run("generate", "7", "-m", "digits")
     assert (code, err.count("\n")) == (1, 1)
     assert "line one line two" in err
 

@@ -32,7 +32,7 @@ from sfumato.training.data import to_house_range
 from sfumato.training.emoji import EmojiDataset, load_emoji
 
 SIDE, TIMES = 256, 4  # pixels of what it makes, and how often those of what it gets
-CROP = 128  #         pixels on a side, of what it makes
+CROP = 96  #         pixels on a side, of what it makes
 BATCH, RATE, WARMUP = 32, 1.5e-3, 100
 MENDED = (0.3, 0.7)  # the times to which the base model's pictures are noised
 LOW_T = 0.2  #        to which the low-resolution picture is noised, at most

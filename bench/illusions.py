@@ -2,10 +2,10 @@
 
     python -m bench.illusions [--model emoji] [--pairs 20] [--among 16] [--guidance 7] [--sheet FOLDER]
 
-A pair works when the probability of each reading is at least one half, by the calibrated classifier. The looks
-of an anagram are both views, those of a hybrid the picture from afar and as it is; what is near must not be
-seen from afar. The pairs were chosen before any was drawn, and none was left out since. Places among all
-concepts are printed beside.
+A pair works when the probability of each reading is at least one half, by the calibrated classifier. The
+looks of an anagram are both views, those of a hybrid the picture from afar and as it is; what is near must
+not be seen from afar. The pairs were chosen before any was drawn, and none was left out since. Places among
+all concepts are printed beside.
 """
 
 from __future__ import annotations

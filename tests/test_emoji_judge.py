@@ -1,21 +1,33 @@
 """The classifier of emoji, what its classes are called, and what a model of emoji scores."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from tools.emoji_examples import SHARES, Examples
+from tools.generated import Generated
+from tools.negatives import moves_of
+from tools.resumable import Progress
 from tools.train_digit_classifier import train
-from tools.train_emoji_classifier import EMOJI, HELD_OUT, measured, publish
+from tools.train_emoji_classifier import EMOJI, HELD_OUT, measured, publish, read_as_none
 from torch import Tensor
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
 from sfumato.evaluation import emoji
 from sfumato.evaluation.classifier import EmojiClassifier
-from sfumato.evaluation.emoji import EmojiJudge, draw_function, evaluate, load_emoji_judge
+from sfumato.evaluation.emoji import (
+    EmojiJudge,
+    draw_function,
+    evaluate,
+    load_emoji_judge,
+    read_emoji_judge,
+)
 from sfumato.evaluation.reader import ranks
 from sfumato.evaluation.readers import reader_of
+from sfumato.models.files.store import read_description, read_folder, write_description, write_folder
 from sfumato.training.data import to_house_range
 from sfumato.training.emoji import EmojiDataset, held_out_wordings
 from test_evaluation import ideal
@@ -30,11 +42,21 @@ def data() -> EmojiDataset:
 
 
 @pytest.fixture(scope="module")
-def classifier(data: EmojiDataset) -> EmojiClassifier:
+def examples(data: EmojiDataset) -> Examples:
+    """The toys; the model's failures are noise."""
+    noise = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    made = Generated(
+        failures=noise.to(torch.uint8), plain=data.pictures[:4].clone(), concept=data.concept[:4]
+    )
+    return Examples(data=data, moves=moves_of(data), generated=made)
+
+
+@pytest.fixture(scope="module")
+def classifier(examples: Examples) -> EmojiClassifier:
     """Trained on the toys for a moment."""
     torch.manual_seed(0)
-    recipe = replace(EMOJI, epochs=40, batch=len(data), dtype=torch.float32, change=lambda x, _: x)
-    *_, (_, network) = train(EmojiClassifier(len(data.concepts)), data.pictures, data.concept, recipe)
+    recipe = replace(EMOJI, epochs=45, batch=len(examples), dtype=torch.float32, change=lambda x, _: x)
+    *_, (_, network) = train(EmojiClassifier(examples.none + 1), len(examples), examples.draw, recipe)
     return network
 
 
@@ -60,7 +82,7 @@ def test_features_have_one_length_and_pictures_are_read_by_themselves(
 ) -> None:
     x = to_house_range(data.pictures)
     features, logits = classifier.read(x)
-    assert logits.shape == (len(data), len(data.concepts))
+    assert logits.shape == (len(data), len(data.concepts) + 1)
     torch.testing.assert_close(features.norm(dim=1), torch.full((len(data),), 128**0.5))
     alone, _ = classifier.read(x[3:4])
     torch.testing.assert_close(alone, features[3:4], rtol=1e-3, atol=1e-3)
@@ -73,34 +95,114 @@ def test_it_learns_the_toys(data: EmojiDataset, classifier: EmojiClassifier) -> 
     assert found["sheared"]["top-5"] > 0.5
 
 
+def test_it_learns_what_shows_nothing(examples: Examples, classifier: EmojiClassifier) -> None:
+    found = read_as_none(classifier, examples, 1)
+    assert list(found) == ["as they are", *SHARES]
+    assert found["as they are"] < 0.2
+    assert found["failed"] > 0.8
+    assert sum(found[name] for name in SHARES) / len(SHARES) > 0.5
+
+
+def test_a_training_goes_on_where_it_was_stopped(examples: Examples, tmp_path: Path) -> None:
+    recipe = replace(EMOJI, epochs=3, batch=16)
+    progress = Progress(path=tmp_path / "below" / "kept", of="toys")
+
+    def trained(progress: Progress | None, *, stop: int = 3) -> tuple[list[int], EmojiClassifier]:
+        torch.manual_seed(0)
+        epochs = []
+        network = EmojiClassifier(examples.none + 1)
+        for epoch, _ in train(network, len(examples), examples.draw, recipe, progress=progress):
+            epochs.append(epoch)
+            if epoch == stop:
+                break
+        return epochs, network
+
+    whole = trained(None)
+    assert trained(progress, stop=2)[0] == [1, 2]
+    rest = trained(progress)
+    assert (whole[0], rest[0]) == ([1, 2, 3], [3])
+    for name, value in whole[1].state_dict().items():
+        assert torch.equal(value, rest[1].state_dict()[name]), name
+    with pytest.raises(SfumatoError, match="kept"):
+        trained(replace(progress, of="others"))
+    progress.path.write_bytes(b"nothing of the kind")
+    with pytest.raises(SfumatoError, match="kept"):
+        trained(progress)
+    progress.remove()
+    assert trained(progress, stop=1)[0] == [1]
+
+
+@pytest.fixture(scope="module")
+def publication(
+    tmp_path_factory: pytest.TempPathFactory, examples: Examples, classifier: EmojiClassifier
+) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "emoji-classifier"
+    publish(classifier, examples, folder)
+    return folder
+
+
+@pytest.fixture
+def published(tmp_path: Path, publication: Path) -> Path:
+    """A copy, to be changed."""
+    return Path(shutil.copytree(publication, tmp_path / publication.name))
+
+
 def test_it_is_published_and_read_again(
-    tmp_path: Path, data: EmojiDataset, classifier: EmojiClassifier, monkeypatch: pytest.MonkeyPatch
+    published: Path, data: EmojiDataset, classifier: EmojiClassifier
 ) -> None:
-    folder = tmp_path / "emoji-classifier"
-    publish(classifier, data, folder)
-    monkeypatch.setattr(emoji, "FOLDER", folder)
-    load_emoji_judge.cache_clear()
-    try:
-        found = load_emoji_judge()
-        x = to_house_range(data.pictures)
-        features, read = found.read(x)
-        assert (found.concepts, found.styles) == (data.concepts, data.styles)
-        assert torch.equal(found.concept, data.concept)
-        assert torch.equal(found.style, data.style)
-        torch.testing.assert_close(features, found.features, rtol=0, atol=0.022)  # stored by steps of 1/24
-        assert (read.argmax(1) == classifier.read(x)[1].argmax(1)).float().mean() > 0.9
-        assert found.accuracy == measured(found.classifier, data.pictures, data.concept)
-        load_emoji_judge.cache_clear()
-        (folder / "model.json").write_text(
-            (folder / "model.json").read_text().replace('"concepts"', '"words"')
-        )
-        with pytest.raises(SfumatoError, match=folder.name):
-            load_emoji_judge()
-        monkeypatch.setattr(emoji, "FOLDER", tmp_path / "nowhere")
-        with pytest.raises(ModelUnavailableError, match="nowhere"):
-            load_emoji_judge()
-    finally:
-        load_emoji_judge.cache_clear()
+    found = read_emoji_judge(published)
+    x = to_house_range(data.pictures)
+    features, read = found.read(x)
+    assert (found.concepts, found.styles) == (data.concepts, data.styles)
+    assert torch.equal(found.concept, data.concept)
+    assert torch.equal(found.style, data.style)
+    torch.testing.assert_close(features, found.features, rtol=0, atol=0.022)  # stored by steps of 1/24
+    logits = classifier.read(x)[1]
+    assert (read.argmax(1) == logits.argmax(1)).float().mean() > 0.9
+    torch.testing.assert_close(read, logits.log_softmax(1), rtol=0, atol=0.1)  # stored as float16
+    assert found.accuracy == measured(found.classifier, data.pictures, data.concept)
+    assert (found.temperature, found.none_bias) == (1, 0)
+    assert set(read_description(published)["read_as_none"]) == {"as they are", *SHARES}
+
+
+def test_a_calibration_divides_and_shifts(published: Path, data: EmojiDataset) -> None:
+    description = read_description(published)
+    x = to_house_range(data.pictures)
+    plain = read_emoji_judge(published).read(x)[1]
+    write_description(published / "model.json", {**description, "temperature": 2.5, "none_bias": 3.0})
+    found = read_emoji_judge(published)
+    read, none = found.log_probabilities(x), found.none
+    assert none == len(data.concepts) == read.shape[1] - 1
+    torch.testing.assert_close(read.exp().sum(1), torch.ones(len(x)))
+    apart = plain[:, :1] - plain[:, 1:2]  # between two concepts
+    torch.testing.assert_close(read[:, :1] - read[:, 1:2], apart / 2.5, rtol=1e-3, atol=1e-3)
+    nothing = plain[:, none] - plain[:, 0]
+    torch.testing.assert_close(read[:, none] - read[:, 0], (nothing + 3) / 2.5, rtol=1e-3, atol=1e-3)
+
+
+def test_a_classifier_without_none_is_read_and_never_answers_it(published: Path, data: EmojiDataset) -> None:
+    description, tensors = read_folder(published)
+    tensors["head.weight"] = tensors["head.weight"][: len(data.concepts)]
+    whole = read_emoji_judge(published).logits(to_house_range(data.pictures))[1]
+    for key in ("temperature", "none_bias", "read_as_none", "weights"):
+        del description[key]
+    write_folder(published, {**description, "format": 1}, tensors)
+    found = read_emoji_judge(published)
+    read = found.log_probabilities(to_house_range(data.pictures))
+    assert read[:, found.none].exp().eq(0).all()
+    torch.testing.assert_close(read[:, :-1], whole[:, :-1].log_softmax(1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"concepts": None}, {"format": 3}, {"temperature": "warm"}])
+def test_what_is_no_judge_is_refused(published: Path, change: dict[str, object]) -> None:
+    write_description(published / "model.json", {**read_description(published), **change})
+    with pytest.raises(SfumatoError, match=published.name):
+        read_emoji_judge(published)
+
+
+def test_a_judge_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match="nowhere"):
+        read_emoji_judge(tmp_path / "nowhere")
 
 
 # -- the one that ships
@@ -119,7 +221,7 @@ def test_the_shipped_judge_reads_real_emoji(data: EmojiDataset) -> None:
 
 def test_the_shipped_judge_is_small_and_states_its_accuracy() -> None:
     judge = load_emoji_judge()
-    assert sum(path.stat().st_size for path in emoji.FOLDER.glob("*.safetensors")) <= 4_000_000
+    assert sum(path.stat().st_size for path in emoji.FOLDER.glob("*.safetensors")) <= 5_500_000
     assert sum(parameter.numel() for parameter in judge.classifier.parameters()) <= 2_000_000
     assert set(judge.accuracy) == {"as they are", *HELD_OUT}
     assert len(judge.concepts) > 1200

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tools.train_digit_classifier import DIGITS, train
+from tools.train_digit_classifier import DIGITS, as_they_are, train
 from torch import Tensor, nn
 
 from sfumato.core.schedule import Flow
@@ -233,7 +233,7 @@ def test_the_classifier_can_be_trained_again() -> None:
     real = digits()
     torch.manual_seed(0)
     recipe = replace(DIGITS, epochs=10)
-    for _, network in train(DigitClassifier(), real.pictures, real.labels, recipe):
+    for _, network in train(DigitClassifier(), len(real), as_they_are(real.pictures, real.labels), recipe):
         features, logits = network.read(to_house_range(real.pictures))
     assert features.shape == (len(real), 128)
     assert (logits.argmax(1) == real.labels).double().mean() > 0.7

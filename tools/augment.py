@@ -77,7 +77,7 @@ def blur(sigma: float) -> Change:
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
         width = sigma * torch.rand(len(x), generator=generator).clamp_min(0.05)
-        return _blurred(x, width)
+        return blurred(x, width)
 
     return change
 
@@ -87,7 +87,7 @@ def edges(sigma: float, ground: float) -> Change:
 
     def change(x: Tensor, generator: torch.Generator) -> Tensor:
         width = sigma * (0.5 + 0.5 * torch.rand(len(x), generator=generator))
-        return x - _blurred(x, width) + ground
+        return x - blurred(x, width) + ground
 
     return change
 
@@ -214,7 +214,7 @@ def _within(shape: int | tuple[int, ...], size: float, generator: torch.Generato
     return (torch.rand(shape, generator=generator) * 2 - 1) * size
 
 
-def _blurred(x: Tensor, sigma: Tensor) -> Tensor:
+def blurred(x: Tensor, sigma: Tensor) -> Tensor:
     """Each picture of x (N, C, H, W) blurred by its own sigma (N,), edges repeated."""
     n, c, _, _ = x.shape
     reach = math.ceil(2.5 * float(sigma.max()))

@@ -6,7 +6,7 @@ AdamW with a one-cycle rate, label smoothing, random changes of the pictures. It
 cores. Another processor rounds in another way: the weights then agree in quality, but not in their bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,10 @@ from sfumato.training.data import to_house_range
 from sfumato.training.datasets import load_dataset
 from tools import run
 from tools.augment import Change, affine
+from tools.resumable import Progress
 
+# rows (B,) of the training's pictures -> pictures (B, C, H, W) in [-1, 1] and their classes (B,)
+Draw = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
 C = TypeVar("C", bound=Classifier)
 
 COUNTS, SPLITS = (500, 1000, 2000, 5000), 10  # of the yardstick
@@ -46,30 +49,42 @@ DIGITS = Recipe(
 )
 
 
+def as_they_are(pictures: Tensor, y: Tensor) -> Draw:
+    """Draws uint8 pictures (N, C, H, W) of classes y (N,)."""
+    return lambda rows, _: (to_house_range(pictures[rows]), y[rows])
+
+
 def train(
-    network: C, pictures: Tensor, y: Tensor, recipe: Recipe, *, seed: int = 0
+    network: C, count: int, draw: Draw, recipe: Recipe, *, seed: int = 0, progress: Progress | None = None
 ) -> Iterator[tuple[int, C]]:
-    """Trains on uint8 pictures (N, C, H, W) of classes y (N,); yields (epoch from 1, the network so far)."""
+    """Trains on `count` pictures that are drawn by their rows; yields (epoch from 1, the network so far).
+
+    With `progress`, each epoch is kept, and the training goes on after the last one that was.
+    """
     generator = torch.Generator().manual_seed(seed)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    steps = len(pictures) // recipe.batch
+    steps = count // recipe.batch
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.decay)
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.rate, total_steps=recipe.epochs * steps, pct_start=0.25
     )
     mixed = recipe.dtype != torch.float32
-    for epoch in range(1, recipe.epochs + 1):
-        order = torch.randperm(len(pictures), generator=generator)
+    done = progress.restore(network, optimizer, rate, generator) if progress else 0
+    for epoch in range(done + 1, recipe.epochs + 1):
+        order = torch.randperm(count, generator=generator)
         network.train()
         for rows in order[: steps * recipe.batch].view(steps, recipe.batch):
-            x = recipe.change(to_house_range(pictures[rows]), generator)
+            x, y = draw(rows, generator)
+            x = recipe.change(x, generator)
             with torch.autocast("cpu", recipe.dtype, enabled=mixed):
                 logits = network(x.contiguous(memory_format=torch.channels_last))
-            loss = F.cross_entropy(logits.float(), y[rows], label_smoothing=recipe.smoothing)
+            loss = F.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             rate.step()
+        if progress:
+            progress.keep(epoch, network, optimizer, rate, generator)
         yield epoch, network.eval()
 
 
@@ -92,7 +107,8 @@ def main(folder: Path) -> None:
     train_set, test_set = load_dataset("mnist"), load_dataset("mnist", split="test")
     test = to_house_range(test_set.pictures)
     torch.manual_seed(0)
-    for epoch, network in train(DigitClassifier(), train_set.pictures, train_set.labels, DIGITS):
+    draw = as_they_are(train_set.pictures, train_set.labels)
+    for epoch, network in train(DigitClassifier(), len(train_set), draw, DIGITS):
         features, logits = network.read(test)
         accuracy = (logits.argmax(1) == test_set.labels).double().mean().item()
         print(f"epoch {epoch} of {DIGITS.epochs}: {accuracy:.2%} of the test digits", flush=True)

@@ -65,9 +65,9 @@ class DigitClassifier(Classifier):
 
 
 class EmojiClassifier(Classifier):
-    """64 x 64 coloured emoji (N, 3, 64, 64): 128 features of length sqrt(128), and one logit a concept."""
+    """64 x 64 coloured emoji (N, 3, 64, 64): 128 features of length sqrt(128), and one logit a class."""
 
-    def __init__(self, concepts: int) -> None:
+    def __init__(self, classes: int) -> None:
         trunk = nn.Sequential(  # (N, 3, 64, 64)
             nn.PixelUnshuffle(4),  # (N, 48, 16, 16)
             block(48, 96),
@@ -82,7 +82,7 @@ class EmojiClassifier(Classifier):
             nn.BatchNorm1d(128),
             _Sphere(),
         )
-        super().__init__(trunk, CosineHead(128, concepts))
+        super().__init__(trunk, CosineHead(128, classes))
 
 
 class CosineHead(nn.Module):

@@ -32,12 +32,17 @@ DrawEmoji = Callable[[Sequence[str], int], Tensor]
 
 FOLDER = Path(__file__).parents[1] / "weights" / "emoji-classifier"
 SIDE = 64
+FORMATS = {1: False, 2: True}  # of the folder -> whether the classifier has an output for `none`
 STEP = 1 / 24  # of the stored features, which are bytes: they reach 5.3 of the 11.3 that are possible
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EmojiJudge:
     """The classifier, the concepts that are its classes, and its features of the data set.
+
+    One more class, `none`, is that of pictures that show none of the concepts. Probabilities are the softmax
+    of (logits + none_bias at `none`) / temperature; both numbers were fitted to what a person saw in pictures
+    (`tools/calibrate_judge.py`), or are 0 and 1. A classifier without an output for `none` never answers it.
 
     features, concept, style: one row for each of the data set's pictures
     accuracy: top-1 and top-5 on the data set as it is and under changes that training never applied
@@ -50,9 +55,21 @@ class EmojiJudge:
     concept: Tensor
     style: Tensor
     accuracy: Mapping[str, Mapping[str, float]]
+    temperature: float = 1.0
+    none_bias: float = 0.0
+
+    @property
+    def none(self) -> int:
+        """The class of pictures that show none of the concepts: K, the last."""
+        return len(self.concepts)
 
     def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, S, S) in [-1, 1], S at least 64 -> features (N, 128) and log probabilities (N, K)."""
+        """Features (N, 128) and log probabilities (N, K + 1) of pictures, see `logits`."""
+        features, logits = self.logits(pictures)
+        return features, calibrated(logits, self.temperature, self.none_bias)
+
+    def logits(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, 128) and logits (N, K + 1) of pictures (N, 3, S, S) in [-1, 1], S at least 64."""
         _, channels, height, width = pictures.shape
         if channels != 3 or height != width or height < SIDE:
             raise UsageError(
@@ -62,7 +79,9 @@ class EmojiJudge:
         if height > SIDE:
             pictures = F.interpolate(pictures, size=SIDE, mode="area")
         features, logits = self.classifier.read(pictures)
-        return features, logits.log_softmax(1)
+        if logits.shape[1] == len(self.concepts):
+            logits = F.pad(logits, (0, 1), value=-torch.inf)
+        return features, logits
 
     def log_probabilities(self, pictures: Tensor) -> Tensor:
         return self.read(pictures)[1]
@@ -100,21 +119,33 @@ class EmojiJudge:
         return load_text_encoder().encode([concept.label for concept in self.concepts]).sentence
 
 
+def calibrated(logits: Tensor, temperature: float | Tensor, none_bias: float | Tensor) -> Tensor:
+    """Log probabilities (N, K + 1) from logits (N, K + 1), the last of which is that of `none`."""
+    concepts, none = logits[:, :-1], logits[:, -1:]
+    return (torch.cat([concepts, none + none_bias], dim=1) / temperature).log_softmax(1)
+
+
 @lru_cache(maxsize=1)
 def load_emoji_judge() -> EmojiJudge:
-    """The judge that ships with the package.
+    """The judge that ships with the package; errors are those of `read_emoji_judge`."""
+    return read_emoji_judge(FOLDER)
+
+
+def read_emoji_judge(folder: Path) -> EmojiJudge:
+    """The judge of a folder that `tools/train_emoji_classifier.py` wrote.
 
     Raises:
         ModelUnavailableError: its weights are missing.
-        SfumatoError: they are damaged.
+        SfumatoError: they are damaged, or of a later version.
     """
-    description, tensors = read_folder(FOLDER)
+    description, tensors = read_folder(folder)
     try:
         features, concept, style = (
             tensors.pop(f"reference.{name}") for name in ("features", "concept", "style")
         )
         concepts = concepts_from_json(description["concepts"])
-        classifier = EmojiClassifier(len(concepts)).eval()
+        has_none = FORMATS[description["format"]]
+        classifier = EmojiClassifier(len(concepts) + has_none).eval()
         classifier.load_state_dict(tensors)
         return EmojiJudge(
             classifier=classifier,
@@ -124,9 +155,11 @@ def load_emoji_judge() -> EmojiJudge:
             concept=concept.long(),
             style=style.long(),
             accuracy=description["accuracy"],
+            temperature=float(description["temperature"]) if has_none else 1.0,
+            none_bias=float(description["none_bias"]) if has_none else 0.0,
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise SfumatoError(f"{FOLDER} is not the emoji classifier of this version: {error}") from error
+        raise SfumatoError(f"{folder} is not the emoji classifier of this version: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

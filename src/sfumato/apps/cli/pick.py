@@ -63,6 +63,6 @@ def pictures_to_pick_from(picking: Picking, options: PictureOptions) -> int | No
 
 def _described(probabilities: list[float], concealment: float) -> str:
     if len(probabilities) == 1:
-        return f"the classifier gives its prompt {probabilities[0]:.1%}"
+        return f"probability of its prompt by the classifier: {probabilities[0]:.1%}"
     readings = ", ".join(f"{p:.1%}" for p in probabilities)
-    return f"the classifier gives its prompts {readings}; concealment {concealment:.2f}"
+    return f"probabilities of its prompts by the classifier: {readings}; concealment {concealment:.2f}"

@@ -49,7 +49,7 @@ from tools.resumable import Progress
 from tools.train_digit_classifier import Recipe, train
 
 EMOJI = Recipe(
-    epochs=45,
+    epochs=20,
     batch=128,
     rate=4e-3,
     decay=5e-2,

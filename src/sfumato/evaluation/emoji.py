@@ -26,7 +26,7 @@ from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.phrasing import without_frame
 from sfumato.sampling import MAX_ROWS, SamplerSettings, make_run, run_together
 from sfumato.training.emoji import Concept, held_out_wordings
-from sfumato.training.emoji.dataset import concepts_from_json
+from sfumato.training.emoji.dataset import COLOURLESS, GROUP, concepts_from_json
 
 DrawEmoji = Callable[[Sequence[str], int], Tensor]
 
@@ -102,6 +102,12 @@ class EmojiJudge:
         cosine = F.normalize(features, dim=1) @ F.normalize(self.features, dim=1).T
         best, row = cosine.max(1)
         return row, 1 - best
+
+    @cached_property
+    def coloured(self) -> Tensor:
+        """(N,) bool: the rows of the data set that a prompt without a style may be drawn like."""
+        colourless = [row for row, style in enumerate(self.styles) if style in COLOURLESS]
+        return ~torch.isin(self.style, torch.tensor(colourless, dtype=self.style.dtype))
 
     @cached_property
     def _named(self) -> dict[str, frozenset[int]]:
@@ -250,7 +256,8 @@ def evaluate(
         raise UsageError(f"an evaluation takes at least 2 pictures, not {count}")
     judge = judge or load_emoji_judge()
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.randperm(len(judge.concepts), generator=generator)[:count].tolist()
+    emoji = [row for row, concept in enumerate(judge.concepts) if concept.group != GROUP]
+    labels = [emoji[i] for i in torch.randperm(len(emoji), generator=generator)[:count].tolist()]
     held_out = held_out_wordings(judge.concepts)
     wordings = [held_out[i] for i in torch.randperm(len(held_out), generator=generator)[:count].tolist()]
 
@@ -261,8 +268,9 @@ def evaluate(
 
     features, read = judge.read(by_label)
     row, distance = judge.nearest(features)
-    some = torch.randperm(len(judge.features), generator=generator)[: len(labels)]
-    reference = Gaussian.of(judge.features)
+    features_of_real = judge.features[judge.coloured]
+    some = torch.randperm(len(features_of_real), generator=generator)[: len(labels)]
+    reference = Gaussian.of(features_of_real)
     accepted, read_words = [wording.accepted for wording in wordings], judge.read(by_wording)[1]
     own = judge.accuracy["as they are"]
     synonyms = [i for i, wording in enumerate(wordings) if wording.synonym]
@@ -272,9 +280,9 @@ def evaluate(
         synonyms=accuracy_of(read_words[synonyms], [accepted[i] for i in synonyms]) if synonyms else None,
         real=Accuracy(count=len(judge.features), top_1=own["top-1"], top_5=own["top-5"]),
         fid=frechet_distance(Gaussian.of(features), reference),
-        real_fid=frechet_distance(Gaussian.of(judge.features[some]), reference),
+        real_fid=frechet_distance(Gaussian.of(features_of_real[some]), reference),
         distance=float(distance.median()),
-        real_distance=float(_apart(judge.features).median()),
+        real_distance=float(_apart(features_of_real).median()),
         own_nearest=float((judge.concept[row] == torch.tensor(labels)).double().mean()),
         seconds_per_picture=seconds / (len(labels) + len(wordings)),
     )

@@ -15,7 +15,7 @@ from sfumato.models.text.phrasing import things
 from sfumato.models.text.word_vectors import BAG
 from sfumato.training.captions import Bank, CaptionedDataset
 from sfumato.training.emoji.captions import DRAWS, Captions
-from sfumato.training.emoji.dataset import GROUP, EmojiDataset, load_emoji
+from sfumato.training.emoji.dataset import COLOURLESS, GROUP, EmojiDataset, load_emoji
 from sfumato.training.emoji.scenes import composed
 
 EACH = 32  #     captions of a concept, its bare label among them
@@ -27,7 +27,7 @@ SEED = 1234  #   of the captions: they are the same in every training
 
 # Styles without colour: how often an epoch shows a picture, where others are shown once. Their name is always
 # told: a prompt that names no style is drawn in colour.
-_COLOURLESS = {"line": 0.4, "silhouette": 0.4}
+_COLOURLESS = dict.fromkeys(COLOURLESS, 0.4)
 _NAMED = 0.8  #   how often the name of another style is told
 _SCENES = 0.25  # of an epoch
 # The length of the keys of silhouettes' concepts (docs/log.md): a wording of no caption means one less often

@@ -29,6 +29,7 @@ SIDE = 64
 SIDES = (16, 512)
 _LEAST_STYLES = 2  # a concept drawn in fewer is left out
 GROUP = "silhouettes"  # of the concepts that no emoji shows
+COLOURLESS = ("line", "silhouette")  # styles
 _FORMAT = 2  # to be raised when concepts are chosen or icons are drawn otherwise
 
 Progress = Callable[[int, int], None]  # hears (pictures drawn, pictures in all)

@@ -63,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--upscale", type=int, help="the height up to which pictures are made larger")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=3, help="pictures of a prompt, at least 2")
     parser.add_argument("--prompts", type=int, default=PROMPTS)
     parser.add_argument("--dtype", default="bfloat16", choices=("float32", "bfloat16"))
     parser.add_argument("--steps", type=int)

@@ -49,9 +49,7 @@ def load_generated(concepts: Sequence[Concept]) -> Generated:
         pass
 
     def draw(expressions: Sequence[sf.Expression], steps: int, seed: int) -> Tensor:
-        runs = [
-            make_run(model, e, seed=seed + i, steps=steps, guidance=1.0) for i, e in enumerate(expressions)
-        ]
+        runs = [make_run(model, e, seed=seed + i, steps=steps) for i, e in enumerate(expressions)]
         return torch.cat([pictures.x for pictures in run_together(runs, max_rows=_AT_ONCE)])
 
     made = generate(draw, concepts)
@@ -75,7 +73,7 @@ def generate(
     prompts = [sf.prompt(concept.label) for concept in concepts]
     failed, good = [], []
     for start in range(0, failures, _AT_ONCE):
-        both = [sf.mean(prompts[i], prompts[j]) for i, j in pairs[start : start + _AT_ONCE]]
+        both = [sf.mean(prompts[i], prompts[j]).guided(1) for i, j in pairs[start : start + _AT_ONCE]]
         failed.append(to_uint8(draw(both, 4 + start // _AT_ONCE % 4, start)))
         print(f"failures: {start + len(both)} of {failures}", flush=True)
     for start in range(0, plain, _AT_ONCE):

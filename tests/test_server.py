@@ -33,6 +33,9 @@ from toy_models import WatchedModel
 
 SIDE = 16
 KEY = "a key of twenty bytes"
+WINDOWS = {"crops": 0.9999, "of": {"prompt": "3"}}
+MOVED = "motion:angle=44,length=64"
+SLOW = {"filter": MOVED, "of": WINDOWS | {"crops": 0}}
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +278,9 @@ def test_pictures_of_a_recipe_go_by_names(server: Live) -> None:
         ({"expression": {"prompt": "3"}, "size": [8, 8]}, "makes 16 x 16"),
         ({"expression": {"prompt": "3"}, "steps": 10**9}, "steps"),
         ({"expression": {"prompt": "3"}, "count": 65}, "1 to 64 pictures"),
+        ({"expression": WINDOWS, "size": [1024, 1024]}, "at most 1,024 are allowed"),
+        ({"expression": WINDOWS | {"crops": 0}, "size": [256, 256], "steps": 1000}, "at most 100,000 are"),
+        ({"expression": {"filter": MOVED, "of": SLOW}, "size": [352, 352]}, "views and filters"),
         ({"expression": {"prompt": "3"}, "steps": 1000, "repeats": 100}, "at most 10000 steps"),
         ({"expression": {"prompt": "3"}, "speed": 3}, "speed"),
         ({"expression": {"guided": 3, "of": {"prompt": "3"}, "guide": "other"}}, "'other'"),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from sfumato.apps.cli import names
 from sfumato.apps.cli.devices import load_whole_on, placement
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
@@ -50,6 +51,13 @@ class Capacity:
 
     max_rows: Annotated[int, _limits(min=1, help="Most rows of one forward pass.")] = 32
     queue: Annotated[int, _limits(min=1, help="Most pictures that wait; the server refuses more.")] = 256
+    job_rows: Annotated[
+        int,
+        _limits(
+            min=1,
+            help="Most rows of one request, in all its pictures and steps; the server refuses more.",
+        ),
+    ] = names.JOB_ROWS
     drain: Annotated[
         int,
         _limits(
@@ -102,7 +110,7 @@ def _run(machine: Loading, address: Address, capacity: Capacity, models: list[st
         origins=tuple(address.allow_origin or ()),
         api_key=_key(address),
         drain_seconds=capacity.drain,
-        limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue),
+        limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue, job_rows=capacity.job_rows),
     )
     loaders = {name: partial(load_whole_on, name, machine) for name in models}
     app = create_app(loaders, settings, page=mount if studio else None)

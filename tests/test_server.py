@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import os
 import socket
 import struct
 import threading
@@ -17,6 +18,8 @@ import openai
 import pytest
 import torch
 import uvicorn
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
@@ -600,6 +603,32 @@ def test_forms_that_are_refused(server: Live, name: str) -> None:
     assert refused.status_code == 400, refused.text
     assert refused.json()["error"]["message"]
     healthy(server)
+
+
+WHOLE_FORM = (
+    part("prompt", b"3")
+    + part("n", b"1")
+    + part("image", png(), "x.png")
+    + part("mask", png(half_transparent()), "m.png")
+    + END
+)
+CLOSED = len(WHOLE_FORM) - len(b"\r\n")  # the line end behind the last boundary says nothing
+
+
+@given(cut=st.one_of(st.integers(0, CLOSED - 1), st.integers(CLOSED - 80, CLOSED - 1)))
+@example(cut=CLOSED - 1)
+@example(cut=CLOSED - len(b"--xyz--"))
+@settings(max_examples=int(os.environ.get("SFUMATO_CUT_FORMS", "150")))
+def test_a_form_that_is_cut_anywhere_is_refused(server: Live, cut: int) -> None:
+    refused = server.client.post("/v1/images/edits", **multipart(WHOLE_FORM[:cut]))
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\nan epilogue"])
+def test_a_whole_form_is_taken_with_and_without_an_epilogue(server: Live, end: bytes) -> None:
+    answer = server.client.post("/v1/images/edits", **multipart(WHOLE_FORM[:CLOSED] + end))
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("filename", ["../../x.png", "a\0b.png", "x" * 3_000 + ".png", "\\\\host\\x.png", ""])

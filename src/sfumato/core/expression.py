@@ -197,8 +197,8 @@ class Ask(Expression):
         return self.condition.write() | network
 
     @classmethod
-    def read(cls, data: Json, reader: Reader) -> Ask:  # noqa: ARG003
-        return cls(read_condition(data), data.get("network"))
+    def read(cls, data: Json, reader: Reader) -> Ask:
+        return cls(read_condition(data), reader.network(data, "network"))
 
     def map_leaves(self, change: Callable[[Ask], Expression]) -> Expression:
         return change(self)
@@ -499,7 +499,7 @@ class Guided(Unary):
             child,
             read_scale(data["guided"], reader),
             negative=read_condition(data["negative"]) if "negative" in data else None,
-            guide=data.get("guide"),
+            guide=reader.network(data, "guide"),
             between=(float(lo), float(hi)),
             projection=Projected(**data["projected"]) if "projected" in data else None,
         )

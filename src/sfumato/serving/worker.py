@@ -151,8 +151,12 @@ class Worker:
         """End a job before the next step; nothing happens to a job that has ended."""
         self._queue.cancel(job)
 
+    def drain(self, seconds: float) -> None:
+        """Accept no more jobs; end those that are left so many seconds from now. Returns at once."""
+        self._queue.stop(seconds)
+
     def stop(self, *, drain: float = 0.0) -> None:
-        """Accept no more jobs, let accepted ones run for `drain` seconds, end the rest; waits for that."""
+        """As `drain`, and wait for the end. What `drain` said first about the seconds holds."""
         self._queue.stop(drain)
         if self._thread.is_alive():
             self._thread.join()

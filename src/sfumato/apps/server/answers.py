@@ -21,6 +21,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import JSONResponse
 from torch import Tensor
 
+from sfumato.apps.server.drain import GRACE_SECONDS, Drain
 from sfumato.apps.server.errors import ApiError, refusal
 from sfumato.apps.server.intake import Order
 from sfumato.apps.server.metrics import Metrics
@@ -38,11 +39,18 @@ PING_SECONDS = 15
 
 
 class Service:
-    """What the routes need: the worker, the settings, the metrics, the store."""
+    """What the routes need: the worker, the settings, the metrics, the store, the end of their time."""
 
     def __init__(self, worker: Worker, settings: Settings, metrics: Metrics) -> None:
         self.worker, self.settings, self.metrics = worker, settings, metrics
         self.store = Store(max_bytes=settings.kept_bytes, seconds=settings.kept_seconds)
+        self.drain = Drain()
+
+    def begin_drain(self) -> None:
+        """Take no more requests; those that are here have the settings' time. Called on the event loop."""
+        seconds = self.settings.drain_seconds
+        self.worker.drain(seconds)
+        self.drain.begin(seconds + GRACE_SECONDS)
 
     async def images(self, request: Request, order: Order, *, kind: str) -> Response:
         """The answer to a request for images. kind: the first word of the names of a stream's events."""
@@ -182,7 +190,7 @@ class _WaitingRequest:
             self._stream(kind, first),
             ping=PING_SECONDS,
             shutdown_event=anyio.Event(),
-            shutdown_grace_period=self.service.settings.drain_seconds,
+            shutdown_grace_period=self.service.settings.drain_seconds + GRACE_SECONDS,
         )
 
     async def _stream(self, kind: str, event: Event) -> AsyncIterator[ServerSentEvent]:

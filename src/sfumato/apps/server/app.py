@@ -40,7 +40,7 @@ def create_app(
         await run_sync(lambda: worker.stop(drain=settings.drain_seconds))
 
     app = FastAPI(title="sfumato", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
-    app.state.service = Service(worker, settings, metrics)
+    app.state.service = service = Service(worker, settings, metrics)
     errors.install(app)
     app.include_router(api)
     app.include_router(health)
@@ -55,7 +55,7 @@ def create_app(
             allow_headers=["authorization", "content-type"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.add_middleware(Guard, settings=settings, has_page=page is not None)
+    app.add_middleware(Guard, settings=settings, drain=service.drain, has_page=page is not None)
     return app
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import logging
 import os
 import socket
 import struct
@@ -25,6 +26,7 @@ from torch import Tensor
 
 from live import Live, live, wait_for
 from sfumato.apps.server import Settings, create_app
+from sfumato.apps.server.logs import LogFormat, configure
 from sfumato.apps.server.store import File, Store
 from sfumato.errors import UsageError
 from sfumato.pictures import read_metadata, read_picture
@@ -209,8 +211,10 @@ def test_the_models_are_listed(client: openai.OpenAI) -> None:
         ({"prompt": "9"}, openai.InternalServerError, None, "the server failed at this request"),
         ({"prompt": "3", "model": "dall-e-3"}, openai.NotFoundError, "model", "no such model"),
         ({"prompt": "3", "n": 11}, openai.BadRequestError, "n", "less than or equal to 10"),
-        ({"prompt": "3", "style": "vivid"}, openai.BadRequestError, "style", "style"),
+        ({"prompt": "3", "style": "vivid"}, openai.BadRequestError, "style", "'natural'"),
+        ({"prompt": "3", "moderation": "low"}, openai.BadRequestError, "moderation", "'auto'"),
         ({"prompt": "3", "quality": "hd"}, openai.BadRequestError, "quality", "'auto'"),
+        ({"prompt": "3", "quality": "high"}, openai.BadRequestError, "quality", "'standard'"),
         ({"prompt": "3", "background": "transparent"}, openai.BadRequestError, "background", "'opaque'"),
         ({"prompt": "3", "output_compression": 50}, openai.BadRequestError, None, "output_compression"),
         ({"prompt": "3", "partial_images": 1}, openai.BadRequestError, None, "stream"),
@@ -231,6 +235,17 @@ def test_errors_are_the_clients_own_and_are_not_asked_again(
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert len(refused.value.response.headers["x-request-id"]) == 32
     assert "secret internals" not in refused.value.response.text
+
+
+def test_official_values_that_ask_for_nothing_else_are_taken(client: openai.OpenAI) -> None:
+    for quality in ("auto", "standard"):
+        made = client.images.generate(
+            prompt="3", quality=quality, style="natural", moderation="auto", background="opaque"
+        )
+        assert made.data
+    assert client.images.edit(image=png(), prompt="3", quality="standard", input_fidelity="low").data
+    with pytest.raises(openai.BadRequestError, match="input_fidelity"):
+        client.images.edit(image=png(), prompt="3", input_fidelity="high")
 
 
 def test_an_error_in_a_stream_comes_before_it(client: openai.OpenAI) -> None:
@@ -398,6 +413,46 @@ def test_the_metrics_count(client: openai.OpenAI, server: Live) -> None:
     assert server.metric('sfumato_rows_per_forward_count{model="toy"}') > 0
     assert server.metric('sfumato_row_seconds{model="toy"}') > 0
     assert server.metric("sfumato_queue_pictures") == 0
+    assert server.metric("sfumato_job_seconds_count") >= 1
+    assert 0 <= server.metric("sfumato_job_wait_seconds_sum") <= server.metric("sfumato_job_seconds_sum")
+    assert server.metric("process_resident_memory_bytes") > 2**20
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("a rocket", "sfumato_refusals_total"), ("9", "sfumato_failures_total")]
+)
+def test_a_mistake_of_the_client_is_no_failure(server: Live, word: str, name: str) -> None:
+    before = {kind: server.metric(f"sfumato_{kind}_total") for kind in ("refusals", "failures")}
+    assert not server.client.post("/v1/images/generations", json={"prompt": word}).is_success
+    after = {kind: server.metric(f"sfumato_{kind}_total") for kind in ("refusals", "failures")}
+    changed = {f"sfumato_{kind}_total": after[kind] - before[kind] for kind in before}
+    assert changed == {"sfumato_refusals_total": 0, "sfumato_failures_total": 0} | {name: 1}
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_every_job_has_a_line_with_the_id_of_its_request(
+    server: Live, log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.getLogger().handlers
+    configure(log_format)
+    try:
+        made = server.client.post("/v1/images/generations", json={"prompt": "3", "n": 2})
+        refused = server.client.post("/v1/images/generations", json={"prompt": "a rocket"})
+    finally:
+        logging.getLogger().handlers = before
+    lines = capsys.readouterr().err.splitlines()
+    ids = [answer.headers["x-request-id"] for answer in (made, refused)]
+    assert len(lines) == 2
+    if log_format == "text":
+        assert all(f"request_id={name} " in line for name, line in zip(ids, lines, strict=True))
+        return
+    done, wrong = map(json.loads, lines)
+    assert [done["request_id"], wrong["request_id"]] == ids
+    assert (done["outcome"], done["pictures"], done["model"]) == ("done", 2, "toy")
+    assert 0 <= done["wait_seconds"] <= done["seconds"]
+    assert wrong["outcome"] == "refused"
+    assert "cannot draw" in wrong["error"]
+    assert "rocket" not in str({**wrong, "error": ""})
 
 
 def test_a_worker_that_is_stuck_is_not_ready() -> None:

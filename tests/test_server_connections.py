@@ -106,7 +106,7 @@ def test_health_is_answered_beyond_the_most_requests() -> None:
         threads = [threading.Thread(target=ask) for _ in range(2)]
         for thread in threads:
             thread.start()
-        wait_for(lambda: server.worker.running == 2)
+        wait_for(lambda: server.worker.running + server.worker.queued == 2)
         refused = server.client.get("/v1/models")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "too_many_requests")
         assert refused.headers["retry-after"] == "1"

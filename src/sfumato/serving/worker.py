@@ -59,10 +59,12 @@ class Worker:
         *,
         limits: Limits | None = None,
         on_turn: Callable[[Turn], None] | None = None,
+        on_end: Callable[[Job, Ended], None] | None = None,
     ) -> None:
         """load: makes each model, by the name that recipes call it, on the worker's thread.
 
         on_turn: is called after every turn, on the worker's thread; what it raises is logged.
+        on_end: likewise before the end of a job is published.
         """
         if not load:
             raise UsageError("a worker needs at least one model")
@@ -71,7 +73,7 @@ class Worker:
         self.models: Mapping[str, Stages] = {}  # those that are loaded; replaced, never changed
         self.error: Exception | None = None  # why the models could not be loaded, or what stopped the worker
         self._load = dict(load)
-        self._on_turn = on_turn
+        self._on_turn, self._on_end = on_turn, on_end
         self._queue = Queue(self.limits)
         self._running: dict[str, Running] = {}  # the samplers of each model
         self._thread = threading.Thread(target=self._run, name="sfumato-worker", daemon=True)
@@ -330,7 +332,13 @@ class Worker:
                 self._running[picture.model].leave(picture)
             except Exception:
                 log.exception("a sampler did not close")
-        job.publish(Ended(state=state, error=error))
+        ended = Ended(state=state, error=error)
+        if self._on_end is not None and not job.state.ended:
+            try:
+                self._on_end(job, ended)
+            except Exception:
+                log.exception("on_end failed")
+        job.publish(ended)
 
 
 def _publisher(picture: Picture, model: Stages) -> Callable[[Step], None]:

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from typer import Option
 
-from sfumato.apps.cli import names
+from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_whole_on, placement
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
 
 EXAMPLES = {"serve": "sfumato serve --port 8000", "studio": "sfumato studio"}
 KEY_BYTES = 4096
+LOG_FORMATS = ("text", "json")
 _address, _limits = (partial(Option, rich_help_panel=panel) for panel in ("Address", "Limits"))
 
 
@@ -64,6 +65,10 @@ class Capacity:
             min=0, max=3600, help="Seconds that accepted requests have to end after the server is stopped."
         ),
     ] = 30
+    log_format: Annotated[
+        str,
+        _limits(help="Format of the lines on stderr, one a job: text or json.", **checks.choice(LOG_FORMATS)),
+    ] = "text"
 
 
 SHIPPED = ["emoji", "digits"]
@@ -110,6 +115,7 @@ def _run(machine: Loading, address: Address, capacity: Capacity, models: list[st
         origins=tuple(address.allow_origin or ()),
         api_key=_key(address),
         drain_seconds=capacity.drain,
+        log_format="json" if capacity.log_format == "json" else "text",
         limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue, job_rows=capacity.job_rows),
     )
     loaders = {name: partial(load_whole_on, name, machine) for name in models}

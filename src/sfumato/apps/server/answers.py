@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -28,11 +27,9 @@ from sfumato.apps.server.metrics import Metrics
 from sfumato.apps.server.schemas import Delivery, Image, Images, JobInfo, Usage
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.server.store import File, KeptJob, Store
-from sfumato.errors import SfumatoError
 from sfumato.results import Pictures
 from sfumato.serving import Ended, Event, Made, State, Stepped, Worker
 
-log = logging.getLogger("sfumato.server")
 CLIENT_CLOSED = 499  # as nginx has it; the client has gone and reads nothing
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 PING_SECONDS = 15
@@ -131,9 +128,6 @@ class _WaitingRequest:
         loop = asyncio.get_running_loop()
 
         def listen(event: Event) -> None:  # on the worker's thread
-            self.service.metrics.count_event(event)
-            if isinstance(event, Ended) and not isinstance(event.error, SfumatoError | MemoryError | None):
-                log.error("a job failed", exc_info=event.error)
             loop.call_soon_threadsafe(self.events.put_nowait, event)
 
         request, delivery = self.request, self.order.delivery

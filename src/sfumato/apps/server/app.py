@@ -11,11 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sfumato.apps.server import errors
 from sfumato.apps.server.answers import Service
 from sfumato.apps.server.guard import Guard
+from sfumato.apps.server.logs import log_job
 from sfumato.apps.server.metrics import Metrics
 from sfumato.apps.server.routes import api, health
 from sfumato.apps.server.settings import Settings
 from sfumato.models.cascade import Stages
-from sfumato.serving import Worker
+from sfumato.serving import Ended, Job, Worker
 from sfumato.version import __version__
 
 Page = Callable[[FastAPI, Worker, Settings], None]
@@ -30,7 +31,12 @@ def create_app(
     """
     settings = settings or Settings()
     metrics = Metrics()
-    worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn)
+
+    def count_and_log(job: Job, ended: Ended) -> None:
+        metrics.count_end(job, ended)
+        log_job(job, ended)
+
+    worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn, on_end=count_and_log)
     metrics.watch(worker)
 
     @asynccontextmanager

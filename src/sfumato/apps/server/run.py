@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from sfumato.apps.server.answers import Service
 from sfumato.apps.server.connections import bounded_connections
 from sfumato.apps.server.drain import GRACE_SECONDS
+from sfumato.apps.server.logs import configure
 from sfumato.apps.server.settings import Settings
 from sfumato.errors import SfumatoError
 from sfumato.serving import Worker
@@ -25,6 +26,7 @@ def serve(app: FastAPI, settings: Settings, say: Callable[[str], None]) -> None:
     Raises:
         SfumatoError: the address cannot be listened on.
     """
+    configure(settings.log_format)
     listening = listen(settings)
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -32,7 +34,7 @@ def serve(app: FastAPI, settings: Settings, say: Callable[[str], None]) -> None:
     config = uvicorn.Config(
         app,
         http=bounded_connections(head_seconds=settings.head_seconds, most=settings.connections),
-        log_level="warning",
+        log_config=None,
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, field
 
+from sfumato.apps.server.logs import LogFormat
 from sfumato.errors import UsageError
 from sfumato.serving import Limits
 
@@ -28,6 +29,7 @@ class Settings:
     drain_seconds    for accepted requests to end after a signal to stop
     beat_seconds     without a sign of the worker before it counts as stuck
     kept_bytes, kept_seconds    of results that wait to be fetched
+    log_format       of the lines on stderr
     """
 
     host: str = "127.0.0.1"
@@ -49,6 +51,7 @@ class Settings:
     beat_seconds: float = 60.0
     kept_bytes: int = 256 * 2**20
     kept_seconds: float = 3600.0
+    log_format: LogFormat = "text"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

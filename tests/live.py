@@ -1,17 +1,18 @@
 """A server on a free port of this machine, in a thread of the test."""
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import uvicorn
 
 from sfumato.apps.server import Settings, create_app
 from sfumato.apps.server.app import Page
+from sfumato.apps.server.connections import bounded_connections
+from sfumato.apps.server.run import listen
 from sfumato.models.model import Model
 from sfumato.serving import Worker
 from toy_models import WatchedModel, loader
@@ -36,11 +37,13 @@ class Live:
 
 @contextmanager
 def live(*models: Model, settings: Settings | None = None, page: Page | None = None) -> Iterator[Live]:
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    settings = replace(settings or Settings(), port=0)
+    listening = listen(settings)
     host = f"127.0.0.1:{listening.getsockname()[1]}"
     app = create_app({model.name: loader(model) for model in models}, settings, page=page)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=10))
+    protocol = bounded_connections(head_seconds=settings.head_seconds, most=settings.connections)
+    config = uvicorn.Config(app, http=protocol, log_level="error", timeout_graceful_shutdown=10)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     worker: Worker = app.state.service.worker
@@ -50,7 +53,7 @@ def live(*models: Model, settings: Settings | None = None, page: Page | None = N
         for model in models:
             if isinstance(model, WatchedModel):
                 model.forwards.clear()
-        headers = {"authorization": f"Bearer {settings.api_key}"} if settings and settings.api_key else {}
+        headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
         with httpx.Client(base_url=f"http://{host}", headers=headers, timeout=60) as client:
             yield Live(f"http://{host}", host, worker, client)
     finally:

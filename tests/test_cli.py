@@ -19,6 +19,7 @@ from sfumato.core.path import MAX_STEPS, PATHS
 from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
+from sfumato.cost import MAX_ROWS
 from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.registry import HUB, MODELS
 from sfumato.models.files.saved import build_model, save_model
@@ -112,6 +113,7 @@ def test_names_repeat_the_tables_they_stand_for() -> None:
     assert tuple(PRESETS) == names.PRESETS
     assert (names.COMPILES, names.OFFLOADS) == (COMPILES, OFFLOADS)
     assert (names.MAX_STEPS, names.MAX_ENLARGE, names.MAX_SIDE) == (MAX_STEPS, MAX_ENLARGE, MAX_SIDE)
+    assert names.JOB_ROWS == MAX_ROWS
     assert names.complete_models("digits-") == [name for name in MODELS if name.startswith("digits-")]
 
 
@@ -242,6 +244,23 @@ def test_the_arithmetic_is_part_of_the_recipe(run: Run) -> None:
     run("generate", "7", "-m", "MODEL", "--seed", 3, "--out", "c.png")
     assert torch.equal(read_picture("b.png"), read_picture("c.png"))
     assert not torch.equal(read_picture("a.png"), read_picture("c.png"))
+
+
+@pytest.mark.parametrize("change", [{"steps": 10_000, "repeats": 100, "count": 3}, {"count": 100_000}])
+def test_a_costly_recipe_is_refused_before_it_is_run(run: Run, change: dict[str, int]) -> None:
+    run("generate", "7", "-m", "MODEL", "--seed", 1, "--out", "a.png", "--recipe-out", "r.json")
+    costly = json.loads(Path("r.json").read_text()) | change
+    Path("costly.json").write_text(json.dumps(costly))
+    for words in (
+        ["replay", "a.png", "--recipe", "costly.json"],
+        ["replay", "costly.json"],
+        ["run", "costly.json"],
+    ):
+        code, out, err = run(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "at most 100,000 are allowed: --yes" in err
+    Path("costly.json").write_text(json.dumps(json.loads(Path("r.json").read_text())))
+    assert run("replay", "a.png", "--recipe", "costly.json", "--yes")[0] == 0
 
 
 def test_replay_says_when_the_weights_are_others(run: Run, models: Path) -> None:

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import logging
+import os
 import socket
 import struct
 import threading
@@ -17,11 +19,14 @@ import openai
 import pytest
 import torch
 import uvicorn
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
 from live import Live, live, wait_for
 from sfumato.apps.server import Settings, create_app
+from sfumato.apps.server.logs import LogFormat, configure
 from sfumato.apps.server.store import File, Store
 from sfumato.errors import UsageError
 from sfumato.pictures import read_metadata, read_picture
@@ -33,6 +38,9 @@ from toy_models import WatchedModel
 
 SIDE = 16
 KEY = "a key of twenty bytes"
+WINDOWS = {"crops": 0.9999, "of": {"prompt": "3"}}
+MOVED = "motion:angle=44,length=64"
+SLOW = {"filter": MOVED, "of": WINDOWS | {"crops": 0}}
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +211,10 @@ def test_the_models_are_listed(client: openai.OpenAI) -> None:
         ({"prompt": "9"}, openai.InternalServerError, None, "the server failed at this request"),
         ({"prompt": "3", "model": "dall-e-3"}, openai.NotFoundError, "model", "no such model"),
         ({"prompt": "3", "n": 11}, openai.BadRequestError, "n", "less than or equal to 10"),
-        ({"prompt": "3", "style": "vivid"}, openai.BadRequestError, "style", "style"),
+        ({"prompt": "3", "style": "vivid"}, openai.BadRequestError, "style", "'natural'"),
+        ({"prompt": "3", "moderation": "low"}, openai.BadRequestError, "moderation", "'auto'"),
         ({"prompt": "3", "quality": "hd"}, openai.BadRequestError, "quality", "'auto'"),
+        ({"prompt": "3", "quality": "high"}, openai.BadRequestError, "quality", "'standard'"),
         ({"prompt": "3", "background": "transparent"}, openai.BadRequestError, "background", "'opaque'"),
         ({"prompt": "3", "output_compression": 50}, openai.BadRequestError, None, "output_compression"),
         ({"prompt": "3", "partial_images": 1}, openai.BadRequestError, None, "stream"),
@@ -225,6 +235,17 @@ def test_errors_are_the_clients_own_and_are_not_asked_again(
     assert refused.value.response.headers["x-should-retry"] == "false"
     assert len(refused.value.response.headers["x-request-id"]) == 32
     assert "secret internals" not in refused.value.response.text
+
+
+def test_official_values_that_ask_for_nothing_else_are_taken(client: openai.OpenAI) -> None:
+    for quality in ("auto", "standard"):
+        made = client.images.generate(
+            prompt="3", quality=quality, style="natural", moderation="auto", background="opaque"
+        )
+        assert made.data
+    assert client.images.edit(image=png(), prompt="3", quality="standard", input_fidelity="low").data
+    with pytest.raises(openai.BadRequestError, match="input_fidelity"):
+        client.images.edit(image=png(), prompt="3", input_fidelity="high")
 
 
 def test_an_error_in_a_stream_comes_before_it(client: openai.OpenAI) -> None:
@@ -275,6 +296,9 @@ def test_pictures_of_a_recipe_go_by_names(server: Live) -> None:
         ({"expression": {"prompt": "3"}, "size": [8, 8]}, "makes 16 x 16"),
         ({"expression": {"prompt": "3"}, "steps": 10**9}, "steps"),
         ({"expression": {"prompt": "3"}, "count": 65}, "1 to 64 pictures"),
+        ({"expression": WINDOWS, "size": [1024, 1024]}, "at most 1,024 are allowed"),
+        ({"expression": WINDOWS | {"crops": 0}, "size": [256, 256], "steps": 1000}, "at most 100,000 are"),
+        ({"expression": {"filter": MOVED, "of": SLOW}, "size": [352, 352]}, "views and filters"),
         ({"expression": {"prompt": "3"}, "steps": 1000, "repeats": 100}, "at most 10000 steps"),
         ({"expression": {"prompt": "3"}, "speed": 3}, "speed"),
         ({"expression": {"guided": 3, "of": {"prompt": "3"}, "guide": "other"}}, "'other'"),
@@ -389,6 +413,46 @@ def test_the_metrics_count(client: openai.OpenAI, server: Live) -> None:
     assert server.metric('sfumato_rows_per_forward_count{model="toy"}') > 0
     assert server.metric('sfumato_row_seconds{model="toy"}') > 0
     assert server.metric("sfumato_queue_pictures") == 0
+    assert server.metric("sfumato_job_seconds_count") >= 1
+    assert 0 <= server.metric("sfumato_job_wait_seconds_sum") <= server.metric("sfumato_job_seconds_sum")
+    assert server.metric("process_resident_memory_bytes") > 2**20
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("a rocket", "sfumato_refusals_total"), ("9", "sfumato_failures_total")]
+)
+def test_a_mistake_of_the_client_is_no_failure(server: Live, word: str, name: str) -> None:
+    before = {kind: server.metric(f"sfumato_{kind}_total") for kind in ("refusals", "failures")}
+    assert not server.client.post("/v1/images/generations", json={"prompt": word}).is_success
+    after = {kind: server.metric(f"sfumato_{kind}_total") for kind in ("refusals", "failures")}
+    changed = {f"sfumato_{kind}_total": after[kind] - before[kind] for kind in before}
+    assert changed == {"sfumato_refusals_total": 0, "sfumato_failures_total": 0} | {name: 1}
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_every_job_has_a_line_with_the_id_of_its_request(
+    server: Live, log_format: LogFormat, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = logging.getLogger().handlers
+    configure(log_format)
+    try:
+        made = server.client.post("/v1/images/generations", json={"prompt": "3", "n": 2})
+        refused = server.client.post("/v1/images/generations", json={"prompt": "a rocket"})
+    finally:
+        logging.getLogger().handlers = before
+    lines = capsys.readouterr().err.splitlines()
+    ids = [answer.headers["x-request-id"] for answer in (made, refused)]
+    assert len(lines) == 2
+    if log_format == "text":
+        assert all(f"request_id={name} " in line for name, line in zip(ids, lines, strict=True))
+        return
+    done, wrong = map(json.loads, lines)
+    assert [done["request_id"], wrong["request_id"]] == ids
+    assert (done["outcome"], done["pictures"], done["model"]) == ("done", 2, "toy")
+    assert 0 <= done["wait_seconds"] <= done["seconds"]
+    assert wrong["outcome"] == "refused"
+    assert "cannot draw" in wrong["error"]
+    assert "rocket" not in str({**wrong, "error": ""})
 
 
 def test_a_worker_that_is_stuck_is_not_ready() -> None:
@@ -594,6 +658,32 @@ def test_forms_that_are_refused(server: Live, name: str) -> None:
     assert refused.status_code == 400, refused.text
     assert refused.json()["error"]["message"]
     healthy(server)
+
+
+WHOLE_FORM = (
+    part("prompt", b"3")
+    + part("n", b"1")
+    + part("image", png(), "x.png")
+    + part("mask", png(half_transparent()), "m.png")
+    + END
+)
+CLOSED = len(WHOLE_FORM) - len(b"\r\n")  # the line end behind the last boundary says nothing
+
+
+@given(cut=st.one_of(st.integers(0, CLOSED - 1), st.integers(CLOSED - 80, CLOSED - 1)))
+@example(cut=CLOSED - 1)
+@example(cut=CLOSED - len(b"--xyz--"))
+@settings(max_examples=int(os.environ.get("SFUMATO_CUT_FORMS", "150")))
+def test_a_form_that_is_cut_anywhere_is_refused(server: Live, cut: int) -> None:
+    refused = server.client.post("/v1/images/edits", **multipart(WHOLE_FORM[:cut]))
+    assert refused.status_code == 400, refused.text
+    assert refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\nan epilogue"])
+def test_a_whole_form_is_taken_with_and_without_an_epilogue(server: Live, end: bytes) -> None:
+    answer = server.client.post("/v1/images/edits", **multipart(WHOLE_FORM[:CLOSED] + end))
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize("filename", ["../../x.png", "a\0b.png", "x" * 3_000 + ".png", "\\\\host\\x.png", ""])

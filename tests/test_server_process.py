@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,10 +25,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def process(model: Path, folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+def process(
+    model: Path, folder: Path, *more: str, drain: int = DRAIN
+) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
     command = [sys.executable, "-m", "sfumato.apps.cli", "serve", "--model", str(model), "--port", "0"]
     server = subprocess.Popen(
-        [*command, "--drain", str(DRAIN), *more],
+        [*command, "--drain", str(drain), *more],
         cwd=folder,
         env=os.environ | {"TMPDIR": str(folder)},
         stderr=subprocess.PIPE,
@@ -45,17 +48,52 @@ def process(model: Path, folder: Path, *more: str) -> Iterator[tuple[subprocess.
         server.communicate()
 
 
-def asked(client: httpx.Client, answers: list[httpx.Response | Exception], steps: int) -> threading.Thread:
+def begun(
+    answers: list[httpx.Response | Exception], request: Callable[[], httpx.Response]
+) -> threading.Thread:
+    """A request that goes on in a thread of its own."""
+
     def ask() -> None:
         try:
-            body = {"prompt": "3", "n": 2, "num_inference_steps": steps}
-            answers.append(httpx.post(f"{client.base_url}/v1/images/generations", json=body, timeout=DRAIN))
+            answers.append(request())
         except httpx.HTTPError as error:
             answers.append(error)
 
     thread = threading.Thread(target=ask)
     thread.start()
     return thread
+
+
+def asked(client: httpx.Client, answers: list[httpx.Response | Exception], steps: int) -> threading.Thread:
+    body = {"prompt": "3", "n": 2, "num_inference_steps": steps}
+    return begun(
+        answers, lambda: httpx.post(f"{client.base_url}/v1/images/generations", json=body, timeout=DRAIN)
+    )
+
+
+def streamed(client: httpx.Client, answers: list[httpx.Response | Exception]) -> threading.Thread:
+    """A stream whose picture takes long."""
+    body = {"prompt": "3", "num_inference_steps": 1000, "stream": True}
+    return begun(
+        answers, lambda: httpx.post(f"{client.base_url}/v1/images/generations", json=body, timeout=DRAIN)
+    )
+
+
+def uploaded(client: httpx.Client, answers: list[httpx.Response | Exception]) -> threading.Thread:
+    """An upload that does not end."""
+
+    def slowly() -> Iterator[bytes]:
+        for _ in range(DRAIN * 2):
+            yield b" "
+            time.sleep(0.5)
+
+    headers = {"content-type": "application/json"}
+    return begun(
+        answers,
+        lambda: httpx.post(
+            f"{client.base_url}/v1/images/generations", content=slowly(), headers=headers, timeout=DRAIN
+        ),
+    )
 
 
 def at_work(client: httpx.Client) -> bool:
@@ -74,10 +112,37 @@ def test_sigterm_lets_accepted_requests_end(model: Path, tmp_path: Path) -> None
     (answer,) = answers
     assert isinstance(answer, httpx.Response), answer
     assert (answer.status_code, len(answer.json()["data"])) == (200, 2)
-    assert server.returncode == 128 + signal.SIGTERM
+    assert server.returncode == 0
     assert err.splitlines()[-1] == "stopped by SIGTERM"
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_outlives_the_drain_is_told_to_come_again(
+    model: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    answers: list[httpx.Response | Exception] = []
+    with process(model, tmp_path, drain=1) as (server, client):
+        slow = (asked(client, answers, steps=1000), streamed(client, answers), uploaded(client, answers))
+        wait_for(lambda: "sfumato_running_pictures 3.0" in client.get("/metrics").text)
+        client.close()
+        server.send_signal(number)
+        for thread in slow:
+            thread.join(DRAIN)
+        _, err = server.communicate(timeout=DRAIN)
+    assert server.returncode == 0
+    assert err.splitlines()[-1] == f"stopped by {number.name}"
+    assert "Traceback" not in err
+    whole = [answer for answer in answers if isinstance(answer, httpx.Response) and answer.status_code != 200]
+    assert len(whole) == 2, answers
+    for answer in whole:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
+        assert int(answer.headers["retry-after"]) >= 1
+    (stream,) = (answer for answer in answers if answer not in whole)
+    assert isinstance(stream, httpx.Response), stream
+    assert "event: error" in stream.text
+    assert "not_ready" in stream.text
 
 
 def test_sigkill_leaves_nothing_and_a_new_server_begins_afresh(model: Path, tmp_path: Path) -> None:

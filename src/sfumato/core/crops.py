@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sfumato.core.expression import Expression, Unary, as_expression
+from sfumato.core.expression import Expression, Size, Unary, as_expression
 from sfumato.core.frame import Answers, Box, Frame, Query
 from sfumato.core.prediction import Estimate
+from sfumato.core.work import Work
 from sfumato.core.writing import Json, Reader, Writer
 from sfumato.errors import UsageError
 
@@ -54,9 +55,20 @@ class Crops(Unary):
         return [Box(top, left, h, w) for top in tops for left in lefts]
 
     def _starts(self, length: int, window: int) -> list[int]:
-        stride = max(1, round(window * (1 - self.overlap)))
-        steps = math.ceil((length - window) / stride)
-        return [min(i * stride, length - window) for i in range(steps + 1)]
+        stride = self._stride(window)
+        return [min(i * stride, length - window) for i in range(self._count(length, window))]
+
+    def _stride(self, window: int) -> int:
+        return max(1, round(window * (1 - self.overlap)))
+
+    def _count(self, length: int, window: int) -> int:
+        """How many windows cover a side."""
+        return max(0, math.ceil((length - window) / self._stride(window))) + 1
+
+    def work(self, size: Size, native: Size | None) -> Work:
+        h, w = native or size
+        windows = self._count(size[0], h) * self._count(size[1], w)
+        return self.child.work((h, w), native).times(windows)
 
     def queries(self, frame: Frame) -> Iterator[Query]:
         for box in self.boxes(frame):

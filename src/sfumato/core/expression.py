@@ -44,8 +44,11 @@ from sfumato.core.guidance import Projected, Scale, read_scale, write_scale
 from sfumato.core.hashed import HashedTensor, one_picture
 from sfumato.core.prediction import Estimate
 from sfumato.core.views import Identity, View, make_view
+from sfumato.core.work import Work
 from sfumato.core.writing import Json, Reader, Writer
 from sfumato.errors import UsageError
+
+Size = tuple[int, int]  # (H, W)
 
 MAX_GUIDED = 4  # levels of guidance that a recipe may nest: each doubles the work
 
@@ -99,6 +102,12 @@ class Expression(ABC):
     @abstractmethod
     def combine(self, frame: Frame, answers: Answers) -> Estimate:
         """Up: the estimate of x0 in this frame, (B, C, H, W), from the answers."""
+
+    def work(self, size: Size, native: Size | None) -> Work:
+        """At most what a step takes on a canvas of this size, by arithmetic. native: the network's size."""
+        if not self.children:
+            return Work(leaves=1)
+        return sum((child.work(size, native) for child in self.children), Work())
 
     # -- what expressions are built with
 
@@ -188,8 +197,8 @@ class Ask(Expression):
         return self.condition.write() | network
 
     @classmethod
-    def read(cls, data: Json, reader: Reader) -> Ask:  # noqa: ARG003
-        return cls(read_condition(data), data.get("network"))
+    def read(cls, data: Json, reader: Reader) -> Ask:
+        return cls(read_condition(data), reader.network(data, "network"))
 
     def map_leaves(self, change: Callable[[Ask], Expression]) -> Expression:
         return change(self)
@@ -300,6 +309,9 @@ class Seen(Unary):
         view = reader.text(data["seen"], View, make_view)  # type: ignore[type-abstract]
         return cls(reader.child(data), view)
 
+    def work(self, size: Size, native: Size | None) -> Work:
+        return super().work(size, native) + Work(passes=self.view.passes * size[0] * size[1])
+
     def queries(self, frame: Frame) -> Iterator[Query]:
         yield from self.child.queries(frame.through(self.view))
 
@@ -335,6 +347,9 @@ class Filtered(Unary):
             return cls(reader.child(data), band)
         mask = Mask(reader.picture(data["mask"]).tensor)
         return cls(reader.child(data), ~mask if data.get("outside") else mask)
+
+    def work(self, size: Size, native: Size | None) -> Work:
+        return super().work(size, native) + Work(passes=self.band.passes(size[0]) * size[0] * size[1])
 
     def queries(self, frame: Frame) -> Iterator[Query]:
         yield from self.child.queries(frame)
@@ -484,10 +499,13 @@ class Guided(Unary):
             child,
             read_scale(data["guided"], reader),
             negative=read_condition(data["negative"]) if "negative" in data else None,
-            guide=data.get("guide"),
+            guide=reader.network(data, "guide"),
             between=(float(lo), float(hi)),
             projection=Projected(**data["projected"]) if "projected" in data else None,
         )
+
+    def work(self, size: Size, native: Size | None) -> Work:
+        return self.child.work(size, native).times(1 if self.scale == 1 else 2)
 
     def queries(self, frame: Frame) -> Iterator[Query]:
         scale = self.scale_at(frame)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sfumato.core.crops import Crops
 from sfumato.core.expression import Ask, Expression, Filtered, Known, Seen, Sum
+from sfumato.core.filters import FILTERS, Complement, Mask
 from sfumato.core.frame import Frame, Unconditional
 from sfumato.core.prediction import Estimate
 from sfumato.core.schedule import Level
@@ -57,7 +58,10 @@ def _placed(
 
 
 def _check_linear(node: Filtered, probe: Tensor) -> None:
-    """Refuse a filter that a user brings and that is not linear."""
+    """Refuse a filter that a user brings and that is not linear; the named ones are known to be."""
+    band = node.band.of if isinstance(node.band, Complement) else node.band
+    if type(band) in {*FILTERS.values(), Mask}:
+        return
     apply, other = node.band.apply, probe.flip(-1)
     residual = float((apply(2 * probe - 3 * other) - (2 * apply(probe) - 3 * apply(other))).abs().max())
     if not residual <= TOLERANCE:

@@ -59,6 +59,15 @@ class PathSettings:
     jump: int = 10
     repeats: int = 1
 
+    @property
+    def most_steps(self) -> int:
+        """At most how many downward steps the path has, counted without making it."""
+        steps = self.steps if self.start is not None else max(1, int(self.steps * self.strength))
+        if self.repeats == 1:
+            return steps
+        returns = len(range(0, steps - self.jump, self.jump))  # as `zigzag` has them
+        return steps + returns * (self.repeats - 1) * self.jump
+
     def path(self, schedule: Schedule) -> Path:
         """The times on a schedule; a value out of range raises UsageError."""
         if self.start is None:

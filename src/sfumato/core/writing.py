@@ -127,7 +127,7 @@ class Reader:
             return node.read(data, self)
         except UsageError:
             raise
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise UsageError(f"{key}: {reprlib.repr(data[key])} does not fit ({error})") from error
         finally:
             self._depth -= 1
@@ -144,8 +144,17 @@ class Reader:
 
     def text(self, text: Any, kind: type[T], read: Callable[[str], T]) -> T:
         """The view or filter of a text: the user's own where there is one."""
+        if not isinstance(text, str):
+            raise UsageError(f"a view or filter is a text such as 'flip', not {reprlib.repr(text)}")
         brought = self.inputs.get(text)
         return brought if isinstance(brought, kind) else read(text)
+
+    def network(self, data: Json, key: str) -> str | None:
+        """The name of a network under a key; None without one."""
+        name = data.get(key)
+        if name is not None and not isinstance(name, str):
+            raise UsageError(f"{key}: the name of a network is a text, not {reprlib.repr(name)}")
+        return name
 
     def own(self, name: Any, kind: type[T]) -> T:
         """An object of the user's own; UsageError where it is not at hand."""
@@ -154,7 +163,7 @@ class Reader:
 
 def input_picture(inputs: Inputs, sha256: Any) -> HashedTensor:
     """An input picture by its hash, which is checked."""
-    picture = inputs.get(sha256)
+    picture = inputs.get(sha256) if isinstance(sha256, str) else None
     if not isinstance(picture, Tensor):
         raise UsageError(f"the input picture {str(sha256)[:12]} is not at hand: give its file")
     held = HashedTensor(picture)
@@ -165,7 +174,7 @@ def input_picture(inputs: Inputs, sha256: Any) -> HashedTensor:
 
 def own_input(inputs: Inputs, name: Any, kind: type[T]) -> T:
     """An object of the user's own by its name; UsageError where it is not at hand."""
-    thing = inputs.get(name)
+    thing = inputs.get(name) if isinstance(name, str) else None
     if not isinstance(thing, kind):
         raise UsageError(f"{name!s:.200} is the user's own Python object: no recipe makes it again")
     return thing

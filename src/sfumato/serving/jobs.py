@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from sfumato.errors import UsageError
 from sfumato.recipe import Recipe
 
 log = logging.getLogger("sfumato.serving")
+
+Outcome = Literal["done", "cancelled", "refused", "failed"]
 
 
 class State(StrEnum):
@@ -65,6 +68,18 @@ class Ended:
     state: State
     error: Exception | None = None
 
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended; what was refused was the client's mistake, what failed was not."""
+        match self.error:
+            case None:
+                return "done"
+            case _ if self.state is State.CANCELLED:
+                return "cancelled"
+            case UsageError():
+                return "refused"
+        return "failed"
+
 
 Event = Stepped | Made | Ended
 Listener = Callable[[Event], None]  # called in the worker's thread: it must not block
@@ -89,6 +104,7 @@ class Job:
         self.state = State.QUEUED
         self.error: Exception | None = None
         self.created = time.time()
+        self.wait_seconds: float | None = None  # until its first step was made
         self._over = threading.Event()
         self._listener = listener
 
@@ -118,6 +134,8 @@ class Job:
         """Record an event and pass it to the listener; one that raises is logged, and called no more."""
         if self.state.ended:
             return
+        if self.wait_seconds is None and not isinstance(event, Ended):
+            self.wait_seconds = time.time() - self.created
         match event:
             case Stepped(picture=i, step=step, total=total):
                 self.state, self.steps[i] = State.RUNNING, (step, total)

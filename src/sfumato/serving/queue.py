@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from sfumato.cost import MAX_ROWS
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.serving.jobs import Job
 
@@ -26,6 +27,7 @@ class Limits:
     pictures         pictures of one job
     steps            steps of one picture, RePaint's repeats counted
     picture_rows     rows that one picture needs in a step (a panorama needs many)
+    job_rows         rows of a whole job, in all pictures and steps
     """
 
     max_rows: int = 32
@@ -34,9 +36,10 @@ class Limits:
     pictures: int = 64
     steps: int = 10_000
     picture_rows: int = 1024
+    job_rows: int = MAX_ROWS
 
     def __post_init__(self) -> None:
-        for name in ("max_rows", "queue", "pictures", "steps", "picture_rows"):
+        for name in ("max_rows", "queue", "pictures", "steps", "picture_rows", "job_rows"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if not 0 < self.queue_share <= 1:

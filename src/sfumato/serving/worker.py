@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 import torch
@@ -25,10 +25,11 @@ from torch import Tensor
 from sfumato.core.engine import Engine, Outcome, Running
 from sfumato.core.expression import unconditional
 from sfumato.core.sampler import Step
+from sfumato.cost import check_cost, cost_of
 from sfumato.errors import SfumatoError, UsageError
 from sfumato.models.cascade import Stages
 from sfumato.recipe import Recipe
-from sfumato.runs import read_run
+from sfumato.runs import Run, read_run
 from sfumato.sampling import make_run, sampler_of
 from sfumato.serving.jobs import Ended, Job, Listener, Made, Part, State, Stepped
 from sfumato.serving.queue import Limits, LoadingError, Picture, Queue, StoppingError
@@ -58,10 +59,12 @@ class Worker:
         *,
         limits: Limits | None = None,
         on_turn: Callable[[Turn], None] | None = None,
+        on_end: Callable[[Job, Ended], None] | None = None,
     ) -> None:
         """load: makes each model, by the name that recipes call it, on the worker's thread.
 
         on_turn: is called after every turn, on the worker's thread; what it raises is logged.
+        on_end: likewise before the end of a job is published.
         """
         if not load:
             raise UsageError("a worker needs at least one model")
@@ -70,7 +73,7 @@ class Worker:
         self.models: Mapping[str, Stages] = {}  # those that are loaded; replaced, never changed
         self.error: Exception | None = None  # why the models could not be loaded, or what stopped the worker
         self._load = dict(load)
-        self._on_turn = on_turn
+        self._on_turn, self._on_end = on_turn, on_end
         self._queue = Queue(self.limits)
         self._running: dict[str, Running] = {}  # the samplers of each model
         self._thread = threading.Thread(target=self._run, name="sfumato-worker", daemon=True)
@@ -150,8 +153,12 @@ class Worker:
         """End a job before the next step; nothing happens to a job that has ended."""
         self._queue.cancel(job)
 
+    def drain(self, seconds: float) -> None:
+        """Accept no more jobs; end those that are left so many seconds from now. Returns at once."""
+        self._queue.stop(seconds)
+
     def stop(self, *, drain: float = 0.0) -> None:
-        """Accept no more jobs, let accepted ones run for `drain` seconds, end the rest; waits for that."""
+        """As `drain`, and wait for the end. What `drain` said first about the seconds holds."""
         self._queue.stop(drain)
         if self._thread.is_alive():
             self._thread.join()
@@ -222,28 +229,47 @@ class Worker:
     def _check_recipes(self, pictures: Sequence[Picture]) -> None:
         """Begin a picture of each recipe of a job, so that what cannot be run is refused before it waits.
 
-        Pictures that differ in their seeds alone have as many rows.
+        What the job costs is counted before anything is begun. Pictures that differ in their seeds alone cost
+        the same and have as many rows.
         """
-        checked: list[tuple[Recipe, int]] = []
+        alike: list[tuple[Recipe, list[Picture]]] = []
         for picture in pictures:
             recipe = picture.job.recipes[picture.index][0].model_copy(update={"seed": 0})
-            picture.rows = next((rows for other, rows in checked if other == recipe), 0)
-            if not picture.rows:
-                self._begin(picture)
-                checked.append((recipe, picture.rows))
+            same = next((same for other, same in alike if other == recipe), None)
+            if same is None:
+                alike.append((recipe, [picture]))
+            else:
+                same.append(picture)
+        self._check_cost([same for _, same in alike])
+        for first, *others in (same for _, same in alike):
+            self._begin(first)
+            for picture in others:
+                picture.rows = first.rows
+
+    def _check_cost(self, groups: Sequence[Sequence[Picture]]) -> None:
+        """Refuse a job whose pictures, in groups that cost the same, cost more than is allowed."""
+        costs = [replace(cost_of(self._read(same[0])), pictures=len(same)) for same in groups]
+        rows, most = max(w.leaves for cost in costs for _, w in cost.stages), self.limits.picture_rows
+        if rows > most:
+            raise UsageError(
+                f"the picture needs up to {rows:,} rows in a step, and at most {most:,} are allowed: ask for "
+                "a smaller size or a smaller overlap"
+            )
+        check_cost(costs, self.limits.job_rows, instead="ask for fewer pictures or steps, or a smaller size")
+
+    def _read(self, picture: Picture) -> Run:
+        """The run of a picture; raises what is wrong with its recipe."""
+        recipe, inputs = picture.job.recipes[picture.index]
+        return read_run(recipe, self.models[picture.model], inputs)
 
     def _begin(self, picture: Picture) -> None:
         """Begin the sampler of a picture, unless it has begun; raises what is wrong with its recipe."""
         if picture.begun:
             return
-        recipe, inputs = picture.job.recipes[picture.index]
         model, running = self.models[picture.model], self._running[picture.model]
-        run = read_run(recipe, model, inputs)
-        running.join(picture, sampler_of(run, on_step=_publisher(picture, model)))
+        running.join(picture, sampler_of(self._read(picture), on_step=_publisher(picture, model)))
         picture.begun = True
         picture.rows = running.rows_of(picture)
-        if picture.rows > (most := self.limits.picture_rows):
-            raise UsageError(f"the picture needs {picture.rows} rows in a step; at most {most} are allowed")
 
     def _admit(self) -> None:
         """Admit pictures while their rows fit; one that has more rows than fit runs alone."""
@@ -306,7 +332,13 @@ class Worker:
                 self._running[picture.model].leave(picture)
             except Exception:
                 log.exception("a sampler did not close")
-        job.publish(Ended(state=state, error=error))
+        ended = Ended(state=state, error=error)
+        if self._on_end is not None and not job.state.ended:
+            try:
+                self._on_end(job, ended)
+            except Exception:
+                log.exception("on_end failed")
+        job.publish(ended)
 
 
 def _publisher(picture: Picture, model: Stages) -> Callable[[Step], None]:

@@ -1,6 +1,7 @@
 """The command line: its commands and exit codes.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage, nothing was begun; 3 a model is missing; 130 Ctrl-C; 143 SIGTERM.
+`serve` and `studio` end with 0 when a signal stops them.
 A failure is one line on stderr, `error: …`; --debug shows where it happened.
 """
 

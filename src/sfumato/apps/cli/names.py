@@ -23,6 +23,7 @@ MAX_STEPS = 10_000
 MAX_COUNT = 100_000
 MAX_ENLARGE = 64
 MAX_SIDE = 16_384
+JOB_ROWS = 100_000
 
 
 def completing(names: Sequence[str]) -> Callable[[str], list[str]]:

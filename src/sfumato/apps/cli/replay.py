@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,11 +22,16 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sfumato.core.writing import Inputs
     from sfumato.models.cascade import Stages
     from sfumato.recipe import Recipe
 
 EXAMPLES = {"replay": "sfumato replay generate.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
 FILMS = (".gif", ".mp4")
+
+Yes = Annotated[
+    bool, Option("--yes", "-y", help="Run the recipe whatever it costs; without it a costly one is refused.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,7 @@ def run(
     count: Annotated[
         int | None, Option("--count", "-n", min=1, help="Number of pictures instead of the recipe's.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Make the pictures of a recipe file."""
     from sfumato.recipe import parse_recipe, read_recipe
@@ -71,6 +77,8 @@ def run(
     chosen = parse_recipe(read.plain() | changed)
     loaded = load_for(chosen, replacements, options)
     inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
+    if not yes:
+        check_costs([chosen], loaded, [inputs])
     outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
     run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
 
@@ -87,6 +95,7 @@ def replay(
         Path | None, Option(help="Recipe file, for a picture that carries none.", show_default=False)
     ] = None,
     replacements: Replacements,
+    yes: Yes = False,
 ) -> None:
     """Make a picture again from the recipe inside it, and say whether the pixels agree.
 
@@ -97,7 +106,7 @@ def replay(
         if recipe is not None:
             raise UsageError(f"--recipe goes with a picture, and {picture} is a recipe: leave --recipe out")
         options = RunOptions(out=out or Path("replay.png"), **vars(machine))
-        run(options=options, recipe=picture, replacements=replacements)
+        run(options=options, recipe=picture, replacements=replacements, yes=yes)
         note("a recipe holds no pixels: there is nothing to compare")
         return
     metadata = _metadata(picture, recipe)
@@ -105,10 +114,21 @@ def replay(
     if out is not None:
         _check_out(out, picture, recipes)
     model, parts = load_for(recipes[0], replacements, machine), []
-    for one in recipes:
-        inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
+    found = [find_inputs(one, model, beside=picture.parent, folder=replacements.inputs) for one in recipes]
+    if not yes:
+        check_costs(recipes, model, found)
+    for one, inputs in zip(recipes, found, strict=True):
         parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
     _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
+
+
+def check_costs(recipes: Sequence[Recipe], model: Stages, inputs: Sequence[Inputs]) -> None:
+    """Refuse recipes that cost more together than those of others may: UsageError."""
+    from sfumato.cost import check_cost, cost_of
+    from sfumato.runs import read_run
+
+    runs = [read_run(recipe, model, found) for recipe, found in zip(recipes, inputs, strict=True)]
+    check_cost([cost_of(run) for run in runs], instead="--yes runs it all the same")
 
 
 def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> Stages:

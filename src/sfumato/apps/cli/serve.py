@@ -8,12 +8,14 @@ from typing import Annotated
 import typer
 from typer import Option
 
+from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_whole_on, placement
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
 
 EXAMPLES = {"serve": "sfumato serve --port 8000", "studio": "sfumato studio"}
 KEY_BYTES = 4096
+LOG_FORMATS = ("text", "json")
 _address, _limits = (partial(Option, rich_help_panel=panel) for panel in ("Address", "Limits"))
 
 
@@ -50,12 +52,23 @@ class Capacity:
 
     max_rows: Annotated[int, _limits(min=1, help="Most rows of one forward pass.")] = 32
     queue: Annotated[int, _limits(min=1, help="Most pictures that wait; the server refuses more.")] = 256
+    job_rows: Annotated[
+        int,
+        _limits(
+            min=1,
+            help="Most rows of one request, in all its pictures and steps; the server refuses more.",
+        ),
+    ] = names.JOB_ROWS
     drain: Annotated[
         int,
         _limits(
             min=0, max=3600, help="Seconds that accepted requests have to end after the server is stopped."
         ),
     ] = 30
+    log_format: Annotated[
+        str,
+        _limits(help="Format of the lines on stderr, one a job: text or json.", **checks.choice(LOG_FORMATS)),
+    ] = "text"
 
 
 SHIPPED = ["emoji", "digits"]
@@ -102,7 +115,8 @@ def _run(machine: Loading, address: Address, capacity: Capacity, models: list[st
         origins=tuple(address.allow_origin or ()),
         api_key=_key(address),
         drain_seconds=capacity.drain,
-        limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue),
+        log_format="json" if capacity.log_format == "json" else "text",
+        limits=Limits(max_rows=capacity.max_rows, queue=capacity.queue, job_rows=capacity.job_rows),
     )
     loaders = {name: partial(load_whole_on, name, machine) for name in models}
     app = create_app(loaders, settings, page=mount if studio else None)

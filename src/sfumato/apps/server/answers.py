@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -21,28 +20,34 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.responses import JSONResponse
 from torch import Tensor
 
+from sfumato.apps.server.drain import GRACE_SECONDS, Drain
 from sfumato.apps.server.errors import ApiError, refusal
 from sfumato.apps.server.intake import Order
 from sfumato.apps.server.metrics import Metrics
 from sfumato.apps.server.schemas import Delivery, Image, Images, JobInfo, Usage
 from sfumato.apps.server.settings import Settings
 from sfumato.apps.server.store import File, KeptJob, Store
-from sfumato.errors import SfumatoError
 from sfumato.results import Pictures
 from sfumato.serving import Ended, Event, Made, State, Stepped, Worker
 
-log = logging.getLogger("sfumato.server")
 CLIENT_CLOSED = 499  # as nginx has it; the client has gone and reads nothing
 EXTENSIONS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 PING_SECONDS = 15
 
 
 class Service:
-    """What the routes need: the worker, the settings, the metrics, the store."""
+    """What the routes need: the worker, the settings, the metrics, the store, the end of their time."""
 
     def __init__(self, worker: Worker, settings: Settings, metrics: Metrics) -> None:
         self.worker, self.settings, self.metrics = worker, settings, metrics
         self.store = Store(max_bytes=settings.kept_bytes, seconds=settings.kept_seconds)
+        self.drain = Drain()
+
+    def begin_drain(self) -> None:
+        """Take no more requests; those that are here have the settings' time. Called on the event loop."""
+        seconds = self.settings.drain_seconds
+        self.worker.drain(seconds)
+        self.drain.begin(seconds + GRACE_SECONDS)
 
     async def images(self, request: Request, order: Order, *, kind: str) -> Response:
         """The answer to a request for images. kind: the first word of the names of a stream's events."""
@@ -123,9 +128,6 @@ class _WaitingRequest:
         loop = asyncio.get_running_loop()
 
         def listen(event: Event) -> None:  # on the worker's thread
-            self.service.metrics.count_event(event)
-            if isinstance(event, Ended) and not isinstance(event.error, SfumatoError | MemoryError | None):
-                log.error("a job failed", exc_info=event.error)
             loop.call_soon_threadsafe(self.events.put_nowait, event)
 
         request, delivery = self.request, self.order.delivery
@@ -182,7 +184,7 @@ class _WaitingRequest:
             self._stream(kind, first),
             ping=PING_SECONDS,
             shutdown_event=anyio.Event(),
-            shutdown_grace_period=self.service.settings.drain_seconds,
+            shutdown_grace_period=self.service.settings.drain_seconds + GRACE_SECONDS,
         )
 
     async def _stream(self, kind: str, event: Event) -> AsyncIterator[ServerSentEvent]:

@@ -11,11 +11,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sfumato.apps.server import errors
 from sfumato.apps.server.answers import Service
 from sfumato.apps.server.guard import Guard
+from sfumato.apps.server.logs import log_job
 from sfumato.apps.server.metrics import Metrics
 from sfumato.apps.server.routes import api, health
 from sfumato.apps.server.settings import Settings
 from sfumato.models.cascade import Stages
-from sfumato.serving import Worker
+from sfumato.serving import Ended, Job, Worker
 from sfumato.version import __version__
 
 Page = Callable[[FastAPI, Worker, Settings], None]
@@ -30,7 +31,12 @@ def create_app(
     """
     settings = settings or Settings()
     metrics = Metrics()
-    worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn)
+
+    def count_and_log(job: Job, ended: Ended) -> None:
+        metrics.count_end(job, ended)
+        log_job(job, ended)
+
+    worker = Worker(load, limits=settings.limits, on_turn=metrics.count_turn, on_end=count_and_log)
     metrics.watch(worker)
 
     @asynccontextmanager
@@ -40,7 +46,7 @@ def create_app(
         await run_sync(lambda: worker.stop(drain=settings.drain_seconds))
 
     app = FastAPI(title="sfumato", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
-    app.state.service = Service(worker, settings, metrics)
+    app.state.service = service = Service(worker, settings, metrics)
     errors.install(app)
     app.include_router(api)
     app.include_router(health)
@@ -55,7 +61,7 @@ def create_app(
             allow_headers=["authorization", "content-type"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    app.add_middleware(Guard, settings=settings, has_page=page is not None)
+    app.add_middleware(Guard, settings=settings, drain=service.drain, has_page=page is not None)
     return app
 
 

@@ -1,4 +1,4 @@
-"""The checks that every request passes first: its host, its origin, its key, its size and its speed.
+"""The checks that every request passes first: its host, its origin, its key, its size, its speed, its number.
 
 Pure ASGI, so that streams and disconnects go through untouched.
 """
@@ -12,6 +12,7 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sfumato.apps.server.drain import Drain
 from sfumato.apps.server.errors import ApiError
 from sfumato.apps.server.settings import Settings
 
@@ -27,11 +28,12 @@ SECURE = {
 
 
 class Guard:
-    """Checks Host, Origin and key; bounds the body's size and time; names the request."""
+    """Checks Host, Origin and key; bounds the body's size and time; names the request and ends its time."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, *, has_page: bool) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, *, drain: Drain, has_page: bool) -> None:
         """has_page: a page with a login of its own answers what is not under KEYED."""
-        self.app, self.settings, self.has_page = app, settings, has_page
+        self.app, self.settings, self.drain, self.has_page = app, settings, drain, has_page
+        self.busy = 0  # requests that are answered, those for health left out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -57,11 +59,21 @@ class Guard:
             else:
                 await error.response()(scope, receive, named)
             return
-        if scope["type"] == "http":
-            receive = self._bounded(scope["path"], receive)
-        await self.app(scope, receive, named)
+        if scope["type"] == "websocket":
+            await self.app(scope, receive, named)
+            return
+        receive = self._bounded(scope["path"], receive)
+        counted = scope["path"] not in OPEN
+        self.busy += counted
+        try:
+            await self.drain.run(self.app, scope, receive, named)
+        finally:
+            self.busy -= counted
 
     def _check(self, path: str, method: str, headers: Headers) -> None:
+        if path not in OPEN and self.busy >= (most := self.settings.requests):
+            message = f"{most} requests are being answered, and that is the most: try again in a second"
+            raise ApiError(503, message, code="too_many_requests", headers={"retry-after": "1"})
         allowed = self.settings.allowed_hosts
         host, origin = headers.get("host", ""), headers.get("origin")
         if allowed is not None and host_name(host) not in allowed:

@@ -1,12 +1,14 @@
 """The metrics of a server, for a monitoring system."""
 
+import time
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from sfumato.serving import Ended, Event, Made, State, Turn, Worker
+from sfumato.serving import Ended, Job, Turn, Worker
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000)
 
 
 class Metrics:
@@ -18,7 +20,15 @@ class Metrics:
         self.requests = Counter("sfumato_requests", "Requests answered.", ["route", "status"], registry=r)
         self.pictures = Counter("sfumato_pictures", "Pictures made.", registry=r)
         self.cancellations = Counter("sfumato_cancellations", "Jobs cancelled.", registry=r)
-        self.failures = Counter("sfumato_failures", "Jobs failed.", registry=r)
+        self.refusals = Counter("sfumato_refusals", "Jobs that the client asked for wrongly.", registry=r)
+        self.failures = Counter("sfumato_failures", "Jobs failed, by no mistake of the client.", registry=r)
+        self.job_seconds = Histogram(
+            "sfumato_job_seconds", "Seconds from a job's acceptance to its end.", buckets=SECONDS, registry=r
+        )
+        self.wait_seconds = Histogram(
+            "sfumato_job_wait_seconds", "Seconds until a job's first step.", buckets=SECONDS, registry=r
+        )
+        ProcessCollector(registry=r)
         self.rows = Histogram(
             "sfumato_rows_per_forward", "Rows of a forward pass.", ["model"], buckets=ROWS, registry=r
         )
@@ -41,13 +51,17 @@ class Metrics:
             self.rows.labels(turn.model).observe(turn.rows / turn.forwards)
             self.seconds.labels(turn.model).observe(turn.seconds)
 
-    def count_event(self, event: Event) -> None:
-        match event:
-            case Made():
-                self.pictures.inc()
-            case Ended(state=State.CANCELLED):
+    def count_end(self, job: Job, ended: Ended) -> None:
+        self.pictures.inc(sum(x is not None for x in job.pictures))
+        self.job_seconds.observe(time.time() - job.created)
+        if job.wait_seconds is not None:
+            self.wait_seconds.observe(job.wait_seconds)
+        match ended.outcome:
+            case "cancelled":
                 self.cancellations.inc()
-            case Ended(state=State.FAILED):
+            case "refused":
+                self.refusals.inc()
+            case "failed":
                 self.failures.inc()
 
     def text(self) -> bytes:

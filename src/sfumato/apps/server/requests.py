@@ -1,13 +1,15 @@
 """Strict reading of requests: valid JSON, forms within bounds, no field twice."""
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from sfumato.apps.server.errors import ApiError, first_complaint
 from sfumato.apps.server.settings import Settings
@@ -53,6 +55,37 @@ def _check_content_type(request: Request, what: str, wanted: str) -> None:
         raise ApiError(415, f"send {what}, as Content-Type: {wanted}", code="content_type")
 
 
+class _WatchedParser(MultiPartParser):
+    """A parser that knows whether the last boundary came."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+@asynccontextmanager
+async def _whole_form(request: Request, settings: Settings) -> AsyncIterator[FormData]:
+    """The form of a multipart request, within bounds; ApiError where it is damaged or cut short."""
+    parser = _WatchedParser(
+        request.headers,
+        request.stream(),
+        max_files=settings.files,
+        max_fields=settings.fields,
+        max_part_size=FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiError(400, error.message, code="invalid_form") from None
+    try:
+        if not parser.ended:
+            raise ApiError(400, "the form ends before its last boundary: send it whole", code="invalid_form")
+        yield form
+    finally:
+        await form.close()
+
+
 async def read_form(
     request: Request, kind: type[Form], settings: Settings
 ) -> tuple[Form, dict[str, list[bytes]]]:
@@ -63,9 +96,7 @@ async def read_form(
     _check_content_type(request, "a form", "multipart/form-data")
     fields: dict[str, str] = {}
     files: dict[str, list[bytes]] = {}
-    async with request.form(
-        max_files=settings.files, max_fields=settings.fields, max_part_size=FIELD_BYTES
-    ) as form:
+    async with _whole_form(request, settings) as form:
         for raw, value in form.multi_items():
             name = raw.removesuffix("[]")
             if isinstance(value, UploadFile):

@@ -72,8 +72,11 @@ class ImageRequest(Delivery):
         description="auto, the model's size, or a multiple of it: then every pixel is enlarged.",
     )
     safety_identifier: UserName = Field(default=None, description="As user.")
-    quality: Literal["auto"] | None = None
+    # Of the official values those that ask for nothing else than what is done here
+    quality: Literal["auto", "standard"] | None = None
     background: Literal["auto", "opaque"] | None = None
+    moderation: Literal["auto"] | None = None
+    style: Literal["natural"] | None = None
     num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_REQUEST_STEPS)
     solver: SolverName | None = None
     seed: int | None = Field(
@@ -96,6 +99,7 @@ class Generate(ImageRequest):
 class Edit(Generate):
     """Pictures made from pictures; the files are `image` (several: `image[]`) and `mask`."""
 
+    input_fidelity: Literal["low"] | None = None
     strength: Strength = None
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, field
 
+from sfumato.apps.server.logs import LogFormat
 from sfumato.errors import UsageError
 from sfumato.serving import Limits
 
@@ -21,10 +22,14 @@ class Settings:
     upload_pixels    of one uploaded picture
     canvas_pixels    of one picture that is made
     files, fields    parts of a multipart request
+    head_seconds     for the head of a request to arrive
     body_seconds     for a request to arrive
+    connections      that may be open; where there are more, one closes that waits for a request
+    requests         that are answered at the same time; health is answered beyond them
     drain_seconds    for accepted requests to end after a signal to stop
     beat_seconds     without a sign of the worker before it counts as stuck
     kept_bytes, kept_seconds    of results that wait to be fetched
+    log_format       of the lines on stderr
     """
 
     host: str = "127.0.0.1"
@@ -38,11 +43,15 @@ class Settings:
     canvas_pixels: int = 1024 * 1024
     files: int = 17  # 16 pictures and a mask
     fields: int = 32
+    head_seconds: float = 10.0
     body_seconds: float = 30.0
+    connections: int = 512
+    requests: int = 512
     drain_seconds: float = 30.0
     beat_seconds: float = 60.0
     kept_bytes: int = 256 * 2**20
     kept_seconds: float = 3600.0
+    log_format: LogFormat = "text"
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

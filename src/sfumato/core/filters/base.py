@@ -22,6 +22,10 @@ class Filter(Named, ABC):
     def apply(self, x: Tensor) -> Tensor:
         """F x, (B, C, H, W)."""
 
+    def passes(self, height: int) -> int:  # noqa: ARG002
+        """About how many times it goes over the pixels of a picture of this height (work.py)."""
+        return 1
+
     def complement(self) -> Filter:
         """I - F: what this filter leaves."""
         return Complement(self)
@@ -41,6 +45,9 @@ class Complement(Filter):
 
     def apply(self, x: Tensor) -> Tensor:
         return x - self.of.apply(x)
+
+    def passes(self, height: int) -> int:
+        return 1 + self.of.passes(height)
 
     def complement(self) -> Filter:
         return self.of

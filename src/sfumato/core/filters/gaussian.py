@@ -49,6 +49,9 @@ class LowPass(Filter):
     def apply(self, x: Tensor) -> Tensor:
         return _blurred(x, self.sigma)
 
+    def passes(self, height: int) -> int:
+        return _matrix_passes(height)
+
     def complement(self) -> Filter:
         return HighPass(self.sigma)
 
@@ -86,6 +89,9 @@ class Band(Filter):
     def apply(self, x: Tensor) -> Tensor:
         return _blurred(x, self.low) - _blurred(x, self.high)
 
+    def passes(self, height: int) -> int:
+        return 2 * _matrix_passes(height)
+
 
 def bands(sigmas: Sequence[float]) -> tuple[Filter, ...]:
     """n + 1 filters that sum to the identity, from n different sigmas: low, any in between, high."""
@@ -94,6 +100,11 @@ def bands(sigmas: Sequence[float]) -> tuple[Filter, ...]:
         raise UsageError(f"bands need at least one sigma and no two the same, not {tuple(sigmas)}")
     between = [Band(narrow, wide) for wide, narrow in pairwise(widths)]
     return (LowPass(widths[0]), *between, HighPass(widths[-1]))
+
+
+def _matrix_passes(height: int) -> int:
+    """The passes that two products with matrices of this side take: 40 products cost about one pass."""
+    return 1 + 2 * height // 40
 
 
 def _blurred(x: Tensor, sigma: float) -> Tensor:

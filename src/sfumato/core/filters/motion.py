@@ -46,6 +46,9 @@ class Motion(Filter):
     def apply(self, x: Tensor) -> Tensor:
         return _moved(x, self.angle, self.length)
 
+    def passes(self, height: int) -> int:
+        return 1 + 4 * _reach(self.length, height)
+
     def complement(self) -> Filter:
         return Still(self.angle, self.length)
 
@@ -64,9 +67,14 @@ class Still(Motion):
         return Motion(self.angle, self.length)
 
 
+def _reach(length: float, height: int) -> int:
+    """How many pixels the line goes to each side of the middle."""
+    return max(1, math.floor(scaled(length, height) / 2))
+
+
 def _moved(x: Tensor, angle: float, length: float) -> Tensor:
     height, width = x.shape[-2:]
-    reach = max(1, math.floor(scaled(length, height) / 2))
+    reach = _reach(length, height)
     padded, present = pad(x, (reach,) * 4), pad(torch.ones_like(x[:1, :1]), (reach,) * 4)
     out, covered = torch.zeros_like(x), torch.zeros_like(x[:1, :1])
     for down, right, weight in _line(angle, reach):

@@ -52,10 +52,12 @@ class StepState:
 class Solver(ABC):
     """One downward step. Subclasses are frozen dataclasses: their fields are their options.
 
-    key: the name of the solver in a recipe; none for a solver of the user's own, which no recipe makes again.
+    key: the name of the solver in a recipe; none for a solver of the user's own, which no recipe makes again
+    evaluations: at most how many estimates a step asks for
     """
 
     key: ClassVar[str | None] = None
+    evaluations: ClassVar[int] = 1
 
     @property
     def stochastic(self) -> bool:

@@ -17,6 +17,7 @@ class Heun(Solver):
     """
 
     key = "heun"
+    evaluations = 2
 
     def step(self, state: StepState) -> Stepping:
         x, now, to = state.x, state.now, state.to

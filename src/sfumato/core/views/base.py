@@ -23,6 +23,7 @@ class View(Named, ABC):
     """
 
     negates: bool = False  # whether values may change sign; a variance never does
+    passes: int = 1  # about how many times it goes over the pixels of a picture (work.py)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -43,6 +44,8 @@ class View(Named, ABC):
 
 class Permutation(View):
     """A view that moves pixels: one gather through an index that is made once per size and device."""
+
+    passes = 50  # of which most make the index
 
     @abstractmethod
     def index(self, height: int, width: int) -> Tensor:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from sfumato.core.named import finite
 from sfumato.core.views.base import Permutation, View, nearest, square
+from sfumato.errors import UsageError
+
+MAX_AMOUNT = 1000.0  # of a shear, in heights
 
 
 class _Involution(View):
@@ -127,6 +130,8 @@ class Skew(Permutation):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "amount", finite(self.amount, "amount of the view skew"))
+        if abs(self.amount) > MAX_AMOUNT:
+            raise UsageError(f"amount of the view skew lies within {MAX_AMOUNT:g}, not {self.amount:g}")
 
     def index(self, height: int, width: int) -> Tensor:
         shifts = torch.tensor([nearest(self.amount * height * j / width) for j in range(width)])  #    (W,)

@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from sfumato.evaluation.classifier import EmojiClassifier
-from sfumato.evaluation.emoji import STEP
+from sfumato.evaluation.emoji import STEP, EmojiJudge, load_emoji_judge
 from sfumato.models.files.store import write_folder
 from sfumato.training.data import to_house_range
-from sfumato.training.emoji import load_emoji
+from sfumato.training.emoji import EmojiDataset, load_emoji
 from sfumato.training.emoji.dataset import concepts_to_json
 from tools import run
 from tools.augment import (
@@ -49,9 +49,9 @@ from tools.resumable import Progress
 from tools.train_digit_classifier import Recipe, train
 
 EMOJI = Recipe(
-    epochs=20,
+    epochs=16,
     batch=128,
-    rate=4e-3,
+    rate=1.5e-3,
     decay=5e-2,
     smoothing=0.1,
     dtype=torch.bfloat16,
@@ -85,7 +85,7 @@ def main(folder: Path) -> None:
     )
     torch.manual_seed(0)
     start = time.perf_counter()
-    fresh = EmojiClassifier(len(data.concepts) + 1)
+    fresh = grown(load_emoji_judge(), data)
     for epoch, network in train(fresh, len(examples), examples.draw, EMOJI, progress=progress):
         print(f"epoch {epoch} of {EMOJI.epochs}, {time.perf_counter() - start:.0f} s", flush=True)
         if epoch % 5 == 0:
@@ -93,6 +93,31 @@ def main(folder: Path) -> None:
             print(f"  {found}\n  read as none: {read_as_none(network, examples, 50)}", flush=True)
     publish(network, examples, folder)
     progress.remove()
+
+
+def grown(shipped: EmojiJudge, data: EmojiDataset) -> EmojiClassifier:
+    """The shipped classifier with a class for each concept of a data set, and one for none of them.
+
+    A concept that it does not know begins as the mean of what it sees in that concept's pictures: from
+    nothing, twenty passes over a picture or four a concept taught it to answer "none".
+    """
+    network = EmojiClassifier(len(data.concepts) + 1)
+    known = shipped.classifier
+    network.trunk.load_state_dict(known.trunk.state_dict())
+    features, _ = known.read(to_house_range(data.pictures))
+    rows = known.head.weight.detach()
+    row_of = {concept.label: row for row, concept in enumerate(shipped.concepts)}
+    with torch.no_grad():
+        network.head.weight.zero_()
+        for i, concept in enumerate(data.concepts):
+            if concept.label in row_of:
+                network.head.weight[i] = rows[row_of[concept.label]]
+            else:
+                seen = features[data.concept == i].mean(0)
+                network.head.weight[i] = seen / seen.norm() * rows.norm(dim=1).mean()
+        if len(rows) > len(shipped.concepts):  # it knows "none" already
+            network.head.weight[-1] = rows[-1]
+    return network
 
 
 def measured(network: EmojiClassifier, pictures: Tensor, y: Tensor) -> dict[str, dict[str, float]]:

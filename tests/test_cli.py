@@ -31,6 +31,7 @@ from sfumato.pictures.read import MAX_SIDE
 from sfumato.training.presets import PRESETS
 
 Run = Callable[..., tuple[int, str, str]]
+TO = ("--out", "generate.png")
 
 
 def asked_model(steps: int) -> Model:
@@ -170,22 +171,24 @@ def test_what_is_made_can_be_made_again(run: Run, args: list[str]) -> None:
 
 def test_several_pictures_carry_their_seeds_and_are_the_ones_made_alone(run: Run) -> None:
     code, out, _ = run("generate", "7", "-m", "MODEL", "--seed", 2**64 - 1, "--count", 3, "--max-rows", 2)
-    expected = [f"generate-{seed}.png" for seed in (2**64 - 1, 0, 1)]
+    expected = [f"7-{seed}.png" for seed in (2**64 - 1, 0, 1)]
     assert (code, out.split()) == (0, expected)
     run("generate", "7", "-m", "MODEL", "--seed", 1, "--out", "alone.png")
-    apart = read_picture("generate-1.png") - read_picture("alone.png")
+    apart = read_picture("7-1.png") - read_picture("alone.png")
     assert float(apart.abs().max()) <= 1.01 / 127.5  # one grey level
 
 
 def test_a_seed_that_was_drawn_is_told(run: Run) -> None:
-    _, _, err = run("generate", "-m", "MODEL")
-    metadata = read_metadata("generate.png")
+    _, out, err = run("generate", "-m", "MODEL")
+    metadata = read_metadata(out.strip())
     assert metadata is not None
-    assert f"seed {metadata['recipe']['seed']}," in err
+    seed = metadata["recipe"]["seed"]
+    assert f"seed {seed}," in err
+    assert out == f"picture-{seed}.png\n"
 
 
 def test_no_metadata_means_none(run: Run) -> None:
-    assert run("generate", "7", "-m", "MODEL", "--no-metadata", "--animate", "x.gif")[0] == 0
+    assert run("generate", "7", "-m", "MODEL", *TO, "--no-metadata", "--animate", "x.gif")[0] == 0
     assert read_metadata("generate.png") is None
     assert read_metadata("x.gif") is None
     assert "parameters" not in Image.open("generate.png").info
@@ -205,9 +208,9 @@ def test_an_animation_has_a_frame_for_every_step(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["r.yaml", "r.json"])
 def test_a_recipe_file_makes_the_same_picture(run: Run, name: str) -> None:
-    run("generate", "7", "-m", "MODEL", "--seed", 5, "--recipe-out", name, "--no-metadata")
+    run("generate", "7", "-m", "MODEL", "--seed", 5, *TO, "--recipe-out", name, "--no-metadata")
     assert (yaml.safe_load if name == "r.yaml" else json.loads)(Path(name).read_text())["seed"] == 5
-    assert run("run", name)[0] == 0
+    assert run("run", name, "--out", "run.png")[0] == 0
     assert Image.open("run.png").tobytes() == Image.open("generate.png").tobytes()
     code, out, _ = run("replay", "generate.png", "--recipe", name)
     assert (code, "agree exactly" in out) == (0, True)
@@ -219,7 +222,7 @@ def test_a_recipe_file_makes_the_same_picture(run: Run, name: str) -> None:
 
 
 def test_replay_tells_pixels_that_differ(run: Run) -> None:
-    run("generate", "7", "-m", "MODEL", "--seed", 5, "--recipe-out", "r.yaml")
+    run("generate", "7", "-m", "MODEL", "--seed", 5, *TO, "--recipe-out", "r.yaml")
     x = read_picture("generate.png")[0]
     near = x + torch.where(x < 0, 1 / 127.5, -1 / 127.5)
     save_picture(near, "near.png")
@@ -245,7 +248,7 @@ def test_the_arithmetic_is_part_of_the_recipe(run: Run) -> None:
 
 
 def test_replay_says_when_the_weights_are_others(run: Run, models: Path) -> None:
-    run("generate", "-m", "MODEL", "--seed", 5, "--guidance", 1)
+    run("generate", "-m", "MODEL", "--seed", 5, *TO, "--guidance", 1)
     code, _, err = run("replay", "generate.png", "--model", models / "denoiser", "--out", "new.png")
     assert code == 1
     assert "are not those of the recipe" in err
@@ -299,7 +302,7 @@ def test_inpainting_keeps_the_rest_and_shows_its_mask(run: Run) -> None:
     alpha = ((1 - rows) * 255).byte()[:, None].expand(28, 28)
     Image.merge("LA", [Image.new("L", (28, 28)), Image.fromarray(alpha.numpy())]).save("mask.png")
     args = ["inpaint", "digit.png", "8", "-m", "MODEL", "--mask", "mask.png", "--mask-convention", "alpha"]
-    code, _, err = run(*args, "--show-mask", "shown.png")
+    code, _, err = run(*args, "--show-mask", "shown.png", "--out", "inpaint.png")
     assert code == 0, err
     assert "50%" in err
     assert torch.equal(read_picture("inpaint.png")[..., :14, :], read_picture("digit.png")[..., :14, :])
@@ -325,10 +328,10 @@ def test_denoise_writes_a_sheet_and_prints_psnr(run: Run, models: Path) -> None:
         "denoise", "in/photo.png", "3", "-m", "MODEL", "--at", 0.2, "--at", 0.9, "--steps", 3
     )
     assert code == 0, err
-    assert out.splitlines()[0] == "denoise.png"
+    assert out.splitlines()[0] == "photo-denoised.png"
     for word in ("PSNR in dB", "noised", "blur", "one step", "iterative", "0.2", "0.9"):
         assert word in out
-    metadata = read_metadata("denoise.png")
+    metadata = read_metadata("photo-denoised.png")
     assert metadata is not None
     assert metadata["denoise"]["at"] == [0.2, 0.9]
     assert run("denoise", "in/photo.png", "-m", models / "denoiser", "--steps", 2)[0] == 0

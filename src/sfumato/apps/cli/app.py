@@ -31,6 +31,7 @@ from sfumato.apps.cli import (
     train,
 )
 from sfumato.apps.cli.expand import Command, with_options
+from sfumato.apps.cli.progress import quietly
 from sfumato.errors import SfumatoError
 from sfumato.version import __version__
 
@@ -72,6 +73,10 @@ def _about(
     debug: Annotated[
         bool, Option("--debug", help="Show where an error happened; also after the command.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        Option("--quiet", help="Print errors and the names of files alone; also after the command."),
+    ] = False,
 ) -> None:
     """Make pictures out of noise, several meanings at a time."""
 
@@ -91,10 +96,10 @@ def main(args: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if args is None else args)
     words = given[: given.index("--")] if "--" in given else given
-    debug = "--debug" in words
-    given = [word for word in words if word != "--debug"] + given[len(words) :]
+    debug, quiet = "--debug" in words, "--quiet" in words
+    given = [word for word in words if word not in ("--debug", "--quiet")] + given[len(words) :]
     try:
-        with _signals():
+        with _signals(), quietly(quiet):
             return _run(given, debug)
     except Stopped as stop:
         _say(f"stopped by {signal.Signals(stop.number).name}")

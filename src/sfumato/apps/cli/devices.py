@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sfumato.apps.cli.inputs import check_inputs
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
@@ -69,14 +70,16 @@ def placement(machine: Loading, stated: str = "auto") -> dict[str, Any]:
 
 def _loading(machine: Loading, stated: str) -> dict[str, Any]:
     """How `load` and `load_cascade` load: the placement, and where weights and encoded prompts come from."""
+    check_inputs(*machine.embeddings or ())
     sources = {"offline": machine.offline, "embeddings": machine.embeddings or ()}
     return {**placement(machine, stated), **sources}
 
 
 def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
     """A model by its name or folder, placed as the options say. stated: see `placement`."""
-    from sfumato.models.files.registry import load
+    from sfumato.models.files.registry import check_name, load
 
+    check_name(name)
     return load(name, **_loading(machine, stated))
 
 
@@ -91,7 +94,9 @@ def load_cascade_on(
     name: str, stages: Sequence[str], machine: Loading, *, upscale: int | None = None, stated: str = "auto"
 ) -> Cascade:
     """A model and the stages that make its pictures larger, one of them in memory at a time."""
-    from sfumato.models.files.registry import load_cascade
+    from sfumato.models.files.registry import check_name, load_cascade
 
+    for given in (name, *stages):
+        check_name(given)
     options = _loading(machine, stated)
     return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **options)

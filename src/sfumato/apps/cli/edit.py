@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks
-from sfumato.apps.cli.inputs import fitting
+from sfumato.apps.cli.inputs import check_inputs, fitting
 from sfumato.apps.cli.make_pictures import make
 from sfumato.apps.cli.options import PictureOptions, share_option
 from sfumato.apps.cli.progress import note
@@ -35,12 +35,13 @@ def translate(
     strength: Annotated[float, share_option("Distance from the picture, above 0 to 1; 1 forgets it.")] = 0.7,
 ) -> None:
     """Turn a picture into what a prompt says, keeping its layout."""
+    check_inputs(picture)
     from sfumato.techniques import translate
 
     def build(model: Stages) -> Edit:
         return translate(fitting(picture, model), prompt, strength=strength)
 
-    make("translate", options, build)
+    make(options, build)
 
 
 def inpaint(
@@ -73,6 +74,7 @@ def inpaint(
     ] = 1,
 ) -> None:
     """Make a part of a picture again; every other pixel stays as it is."""
+    check_inputs(picture, mask)
     if show_mask is not None:
         from sfumato.pictures import check_destination
 
@@ -97,7 +99,7 @@ def inpaint(
             save_picture(region.tensor[0] * 2 - 1, show_mask)
         return inpaint(picture, region, prompt, strength=strength, jump=jump, repeats=repeats)
 
-    make("inpaint", options, build, files=files)
+    make(options, build, files=files)
 
 
 def upscale(
@@ -115,10 +117,11 @@ def upscale(
     ] = None,
 ) -> None:
     """Make a picture larger, by a stage of a cascade or another upscaling model."""
+    check_inputs(picture)
     from sfumato.techniques import upscale
 
     def build(model: Stages) -> Edit:
         model.stages[0].upscaling()  # refuses one that is no upscaler before the picture is read
         return upscale(picture, prompt)
 
-    make("upscale", options, build, low_t=noise)
+    make(options, build, low_t=noise)

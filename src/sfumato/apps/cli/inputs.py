@@ -6,12 +6,13 @@ to look: a file counts only if its values have that hash.
 
 from __future__ import annotations
 
+import stat
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sfumato.apps.cli.progress import note
-from sfumato.errors import SfumatoError, UsageError
+from sfumato.errors import SfumatoError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,34 @@ if TYPE_CHECKING:
     from sfumato.core.hashed import HashedTensor
     from sfumato.models.cascade import Stages
     from sfumato.recipe import InputFile, Recipe
+
+
+def check_inputs(*paths: Path | None) -> None:
+    """Refuse a file that is not there, before torch is loaded; what is in it is checked when it is read.
+
+    Raises:
+        UsageError: one of the files is missing, is no file or is empty.
+    """
+    for path in paths:
+        if path is None:
+            continue
+        try:
+            info = path.stat()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            near = did_you_mean(path.name, _names_in(path.parent))
+            raise UsageError(f"cannot read {path}: {why}{near}") from error
+        if stat.S_ISDIR(info.st_mode):
+            raise UsageError(f"{path} is a folder: name one file in it")
+        if stat.S_ISREG(info.st_mode) and not info.st_size:
+            raise UsageError(f"{path} is empty (0 bytes): save or download it again")
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
 
 
 def fitting(path: Path, model: Stages) -> Path:

@@ -9,8 +9,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from sfumato.apps.cli.devices import load_cascade_on, load_whole_on
 from sfumato.apps.cli.outputs import OutputFiles, check_outputs
 from sfumato.apps.cli.pick import Picker, pictures_to_pick_from
@@ -34,7 +32,6 @@ SECONDS, HOLD = 3.0, 1.0  # of an animation, and how long its last frame stays
 
 
 def make(
-    command: str,
     options: PictureOptions,
     build: Callable[[Stages], Expression | Edit | str],
     *,
@@ -48,7 +45,7 @@ def make(
     is the model's default. files: where `build` reads its tensors from.
     """
     among = None if picking is None else pictures_to_pick_from(picking, options)
-    outputs = check_outputs(command, options, options.recipe_out)
+    outputs = check_outputs(options, options.recipe_out)
     settings = sampler_settings(options)
     model = load_sampled(options)
     from sfumato.sampling import make_recipe
@@ -65,7 +62,8 @@ def make(
         files=files,
         **settings,
     )
-    outputs.refuse_inputs([file.file for file in recipe.inputs.values()], recipe.seeds)
+    seeds = recipe.seeds if options.count > 1 else recipe.seeds[:1]
+    outputs.check_run([file.file for file in recipe.inputs.values()], seeds, sheet=options.grid)
     if among is None:
         run_recipe(recipe, model, inputs, outputs=outputs, max_rows=options.max_rows)
     else:
@@ -109,7 +107,7 @@ def run_recipe(
     if options.grid:
         outputs.write_sheet(Pictures(joined(parts), recipe))
     if film is not None and options.animate is not None:
-        typer.echo(film.save(options.animate, options))
+        outputs.tell_other(film.save(options.animate, options))
     outputs.write_recipe(recipe)
     pictures_made = "1 picture" if recipe.count == 1 else f"{recipe.count} pictures"
     note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
@@ -129,11 +127,15 @@ def run_and_pick(
 
     start = time.monotonic()
     made = joined([pictures.x for pictures in make_parts(recipe, model, inputs, max_rows)])
-    rows, described = picker.best(made)
-    for row, text in zip(rows, described, strict=True):
-        single = recipe.single(row)
-        outputs.write(Pictures(made[row : row + 1], single), numbered=len(rows) > 1)
-        note(f"seed {single.seed}: {text}")
+    best = picker.best(made)
+    rows = [chosen.row for chosen in best]
+    for chosen in best:
+        single = recipe.single(chosen.row)
+        picture = Pictures(made[chosen.row : chosen.row + 1], single)
+        outputs.write(picture, numbered=len(rows) > 1, scores=[chosen.scores])
+        note(f"seed {single.seed}: {chosen.described}")
+    if best[0].unclear:
+        note(picker.advice(len(made)))
     outputs.write_recipe(recipe.single(rows[0]))
     note(f"{len(rows)} of {len(made)} pictures, {time.monotonic() - start:.1f} s")
 

@@ -177,10 +177,18 @@ class Output:
         _output(
             "--out",
             "-o",
-            help="Picture to write: .png, .jpg, .jpeg or .webp; <command>.png by default. "
-            "The name of each of several pictures gets its seed.",
+            help="Picture to write: .png, .jpg, .jpeg or .webp; - is a PNG on stdout. What has that name is "
+            "replaced; the name of each of several pictures gets its seed. By default words of the prompt "
+            "and the seed, such as rocket-777.png, and nothing is replaced.",
         ),
     ] = None
+    no_clobber: Annotated[
+        bool, _output("--no-clobber", help="Refuse to replace a file, also one that --out names.")
+    ] = False
+    as_json: Annotated[
+        bool,
+        _output("--json", help="Print a line of JSON for each picture: its path, seed and scores."),
+    ] = False
     grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures.")] = False
     columns: Annotated[
         int | None,

@@ -12,7 +12,7 @@ import typer
 from typer import Argument, Option
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
-from sfumato.apps.cli.inputs import find_inputs
+from sfumato.apps.cli.inputs import check_inputs, find_inputs
 from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe
 from sfumato.apps.cli.options import Machine, RunOptions
 from sfumato.apps.cli.outputs import RECIPES, check_outputs
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sfumato.models.cascade import Stages
     from sfumato.recipe import Recipe
 
-EXAMPLES = {"replay": "sfumato replay generate.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
+EXAMPLES = {"replay": "sfumato replay red-apple-7.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
 FILMS = (".gif", ".mp4")
 
 
@@ -65,13 +65,15 @@ def run(
     """Make the pictures of a recipe file."""
     from sfumato.recipe import parse_recipe, read_recipe
 
-    outputs = check_outputs("run", options)
+    check_inputs(recipe)
+    outputs = check_outputs(options)
     read = read_recipe(recipe)
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
     loaded = load_for(chosen, replacements, options)
     inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
-    outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
+    files = [file.file for file in chosen.inputs.values()]
+    outputs.check_run(files, chosen.seeds, sheet=options.grid)
     run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
 
 
@@ -93,10 +95,11 @@ def replay(
     They agree exactly, or within one grey level (another machine or batch adds in another order), or differ:
     then the exit code is 1. A recipe file is run; it holds no pixels to compare.
     """
+    check_inputs(picture, recipe)
     if picture.suffix.lower() in RECIPES:
         if recipe is not None:
             raise UsageError(f"--recipe goes with a picture, and {picture} is a recipe: leave --recipe out")
-        options = RunOptions(out=out or Path("replay.png"), **vars(machine))
+        options = RunOptions(out=out, **vars(machine))
         run(options=options, recipe=picture, replacements=replacements)
         note("a recipe holds no pixels: there is nothing to compare")
         return

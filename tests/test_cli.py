@@ -304,7 +304,7 @@ def test_inpainting_keeps_the_rest_and_shows_its_mask(run: Run) -> None:
     args = ["inpaint", "digit.png", "8", "-m", "MODEL", "--mask", "mask.png", "--mask-convention", "alpha"]
     code, _, err = run(*args, "--show-mask", "shown.png", "--out", "inpaint.png")
     assert code == 0, err
-    assert "50%" in err
+    assert "50.0%" in err
     assert torch.equal(read_picture("inpaint.png")[..., :14, :], read_picture("digit.png")[..., :14, :])
     assert torch.equal(read_picture("shown.png")[0, 0, :, 0], rows * 2 - 1)
     assert "agree" in run("replay", "inpaint.png")[1]

@@ -14,6 +14,7 @@ from torch import Tensor
 from sfumato.pictures import check_destination, encode_picture, grid, to_image
 from sfumato.pictures.files import publish
 from sfumato.pictures.grid import enlarge_pixels
+from sfumato.pictures.surroundings import Surroundings
 from sfumato.recipe import Recipe
 from sfumato.runs import Run, write_run
 
@@ -25,10 +26,19 @@ SHOWN = 256  # pixels: `show` and notebooks enlarge smaller pictures to at least
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pictures:
-    """What a run made: x (count, C, H, W) in [-1, 1] on the CPU, and the run or recipe of it."""
+    """What a run made: x (count, C, H, W) in [-1, 1] on the CPU, and the run or recipe of it.
+
+    surroundings: the picture, at its full size, into which each is laid where it is shown, saved or encoded;
+    by default that of the run.
+    """
 
     x: Tensor
     made_by: Run | Recipe = field(repr=False)
+    surroundings: Surroundings | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.surroundings is None and isinstance(self.made_by, Run):
+            object.__setattr__(self, "surroundings", self.made_by.surroundings)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -41,7 +51,7 @@ class Pictures:
     def __getitem__(self, i: int) -> Pictures:
         """Picture i alone, with its own recipe."""
         i = range(len(self))[i]
-        return Pictures(self.x[i : i + 1], self.recipe.single(i))
+        return Pictures(self.x[i : i + 1], self.recipe.single(i), self.surroundings)
 
     def __iter__(self) -> Iterator[Pictures]:
         return (self[i] for i in range(len(self)))
@@ -56,8 +66,13 @@ class Pictures:
 
     @property
     def images(self) -> list[Image]:
-        """The pictures as PIL images, pixel by pixel."""
-        return [to_image(x) for x in self.x]
+        """The pictures as PIL images, pixel by pixel, laid into their surroundings."""
+        return [to_image(self.whole(i)) for i in range(len(self))]
+
+    def whole(self, i: int) -> Tensor:
+        """Picture i (C, H, W), laid into its surroundings where there are any."""
+        x = self.x[i : i + 1]
+        return (x if self.surroundings is None else self.surroundings.around(x))[0]
 
     def show(self) -> None:
         """Show all pictures on one sheet, in the window that PIL opens."""
@@ -92,7 +107,7 @@ class Pictures:
     def save_grid(
         self, path: str | Path, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
     ) -> Path:
-        """Write all pictures as one sheet."""
+        """Write all pictures as one sheet, without what they are laid into."""
         path = check_destination(path)
         publish(path, self.encode_grid(path.suffix, columns=columns, enlarge=enlarge, metadata=metadata))
         return path
@@ -103,7 +118,7 @@ class Pictures:
         """Picture i as `save` would write it under a name with this extension; nothing is written."""
         recipe = self.recipe.single(i)
         layout = {"enlarge": enlarge} if enlarge > 1 else {}
-        x = enlarge_pixels(self.x[i], enlarge)
+        x = enlarge_pixels(self.whole(i), enlarge)
         return _encoded(x, extension, recipe, layout, metadata=metadata, quality=quality)
 
     def encode_grid(

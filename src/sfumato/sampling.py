@@ -162,6 +162,7 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
         low=_held(edit.low),
         keep=_held(edit.keep),
         mask=edit.mask if isinstance(edit.mask, Mask) else None,
+        surroundings=edit.surroundings,
         files={**(settings.get("files") or {}), **found},
         networks=settings.get("networks") or {},
         one_at_a_time=model.one_at_a_time,

@@ -60,6 +60,14 @@ def inpaint(
     show_mask: Annotated[
         Path | None, Option(help="Also write the mask, white where pixels are made.")
     ] = None,
+    crop_to_mask: Annotated[
+        bool,
+        Option(
+            "--crop-to-mask",
+            help="Make the surroundings of the mask at the model's size, not the middle of the picture: for "
+            "a small part of a large picture.",
+        ),
+    ] = False,
     strength: Annotated[
         float, share_option("How much of the picture under the mask is forgotten, above 0 to 1 (all).")
     ] = 1.0,
@@ -73,7 +81,10 @@ def inpaint(
         ),
     ] = 1,
 ) -> None:
-    """Make a part of a picture again; every other pixel stays as it is."""
+    """Make a part of a picture again; every other pixel stays as it is.
+
+    A picture of another size than the model's keeps its size: the made part is laid back into it.
+    """
     check_inputs(picture, mask)
     if show_mask is not None:
         from sfumato.pictures import check_destination
@@ -84,22 +95,45 @@ def inpaint(
     files: dict[str, InputFile] = {}
 
     def build(model: Stages) -> Edit:
-        from sfumato.core.filters import Mask
-        from sfumato.pictures import picture_size, read_mask, save_picture
-        from sfumato.recipe import InputFile
         from sfumato.techniques import inpaint
 
-        fitting(picture, model)
         convention = cast(Literal["white", "alpha"], mask_convention)
-        size, fitted = picture_size(picture), model.shape[1:]
-        region = Mask(read_mask(mask, convention=convention, size=size, resize=fitted))
-        files[region.sha256] = InputFile(file=str(mask), kind="mask", convention=convention)
-        note(f"the mask covers {float(region.tensor.mean()):.0%} of the picture")
-        if show_mask is not None:
-            save_picture(region.tensor[0] * 2 - 1, show_mask)
-        return inpaint(picture, region, prompt, strength=strength, jump=jump, repeats=repeats)
+        edit = inpaint(
+            str(picture),
+            str(mask),
+            prompt,
+            strength=strength,
+            jump=jump,
+            repeats=repeats,
+            mask_convention=convention,
+            crop_to_mask=crop_to_mask,
+        )
+        channels, height, width = model.shape
+        fitted, found = edit.fitted(channels, (height, width))
+        files.update(found)
+        tell_mask(fitted, show_mask)
+        return fitted
 
     make(options, build, files=files)
+
+
+def tell_mask(fitted: Edit, show_mask: Path | None) -> None:
+    """Say how much is made and in which part of the picture; write the mask, white where pixels are made."""
+    from sfumato.core.filters import Mask
+    from sfumato.pictures import save_picture
+
+    assert isinstance(fitted.mask, Mask)
+    region = fitted.mask.tensor[0]
+    if (around := fitted.surroundings) is not None:
+        _, _, tall, wide = around.box
+        note(
+            f"the model sees {wide} x {tall} pixels of {around.mask.shape[1]} x {around.mask.shape[0]}, at "
+            f"{region.shape[-1]} x {region.shape[-2]}; what it makes is laid back"
+        )
+        region = around.mask[None].float()
+    note(f"the mask covers {float(region.mean()):.1%} of the picture")
+    if show_mask is not None:
+        save_picture(region * 2 - 1, show_mask)
 
 
 def upscale(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sfumato.core.sampler import Step
     from sfumato.core.writing import Inputs
     from sfumato.models.cascade import Stages, StageSettings
+    from sfumato.pictures.surroundings import Surroundings
     from sfumato.recipe import InputFile, Recipe
     from sfumato.results import Pictures
     from sfumato.techniques import Edit
@@ -48,10 +50,11 @@ def make(
     outputs = check_outputs(options, options.recipe_out)
     settings = sampler_settings(options)
     model = load_sampled(options)
-    from sfumato.sampling import make_recipe
+    from sfumato.runs import write_run
+    from sfumato.sampling import make_run
 
     what = build(model)
-    recipe, inputs = make_recipe(
+    made = make_run(
         model,
         what,
         seed=options.seed,
@@ -62,10 +65,18 @@ def make(
         files=files,
         **settings,
     )
+    recipe, inputs = write_run(made)
     seeds = recipe.seeds if options.count > 1 else recipe.seeds[:1]
     outputs.check_run([file.file for file in recipe.inputs.values()], seeds, sheet=options.grid)
     if among is None:
-        run_recipe(recipe, model, inputs, outputs=outputs, max_rows=options.max_rows)
+        run_recipe(
+            recipe,
+            model,
+            inputs,
+            outputs=outputs,
+            max_rows=options.max_rows,
+            surroundings=made.surroundings,
+        )
     else:
         picker = Picker(model, what, keep=options.count)
         run_and_pick(recipe, model, inputs, picker, outputs=outputs, max_rows=options.max_rows)
@@ -91,9 +102,18 @@ def stage_settings(options: PictureOptions) -> list[StageSettings]:
 
 
 def run_recipe(
-    recipe: Recipe, model: Stages, inputs: Inputs, *, outputs: OutputFiles, max_rows: int | None
+    recipe: Recipe,
+    model: Stages,
+    inputs: Inputs,
+    *,
+    outputs: OutputFiles,
+    max_rows: int | None,
+    surroundings: Surroundings | None = None,
 ) -> None:
-    """Run a recipe. Write pictures as soon as they are done, sheets and animations at the end."""
+    """Run a recipe. Write pictures as soon as they are done, sheets and animations at the end.
+
+    surroundings: what each picture is laid back into; on sheets and animations it is not.
+    """
     from sfumato.results import Pictures
 
     start, options = time.monotonic(), outputs.options
@@ -103,7 +123,8 @@ def run_recipe(
         if options.grid:
             parts.append(pictures.x)
         else:
-            outputs.write(pictures, numbered=recipe.count > 1)
+            whole = replace(pictures, surroundings=surroundings)
+            outputs.write(whole, numbered=recipe.count > 1)
     if options.grid:
         outputs.write_sheet(Pictures(joined(parts), recipe))
     if film is not None and options.animate is not None:

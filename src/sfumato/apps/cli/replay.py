@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sfumato.models.cascade import Stages
+    from sfumato.pictures.surroundings import Surroundings
     from sfumato.recipe import Recipe
 
 EXAMPLES = {"replay": "sfumato replay red-apple-7.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
@@ -74,7 +75,14 @@ def run(
     inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
     files = [file.file for file in chosen.inputs.values()]
     outputs.check_run(files, chosen.seeds, sheet=options.grid)
-    run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
+    run_recipe(
+        chosen,
+        loaded,
+        inputs.tensors,
+        outputs=outputs,
+        max_rows=options.max_rows,
+        surroundings=inputs.surroundings,
+    )
 
 
 def replay(
@@ -110,7 +118,8 @@ def replay(
     model, parts = load_for(recipes[0], replacements, machine), []
     for one in recipes:
         inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
-        parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
+        made = make_parts(one, model, inputs.tensors, machine.max_rows)
+        parts += [_laid_back(pictures.x, inputs.surroundings, metadata) for pictures in made]
     _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
 
 
@@ -174,6 +183,11 @@ def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
     if not recipes or len({tuple(s.model for s in (r, *r.stages)) for r in recipes}) > 1:
         raise UsageError("the recipes of a sheet must name one model")
     return recipes
+
+
+def _laid_back(x: Tensor, surroundings: Surroundings | None, metadata: Mapping[str, Any]) -> Tensor:
+    """Pictures as their file has them: laid into their surroundings, but on a sheet as they were made."""
+    return x if surroundings is None or "sheet" in metadata else surroundings.around(x)
 
 
 def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:

@@ -15,9 +15,14 @@ _ARTICLE = re.compile(r"\b(?:an?|the)\b")
 def words_of(prompts: Sequence[str]) -> str:
     """The words of some prompts as a part of a file name: "a red apple" -> "red-apple"; "picture" for none.
 
-    Letters of all scripts stay; accents, articles and signs go.
+    Letters of all scripts stay; accents, articles and signs go, and emoji are called by their names.
     """
-    text = unicodedata.normalize("NFKD", " ".join(prompts).lower())
+    text = " ".join(prompts)
+    if not text.isascii():
+        from sfumato.models.text.emoji import name_emoji
+
+        text = name_emoji(text).text
+    text = unicodedata.normalize("NFKD", text.lower())
     text = "".join(c for c in text if not unicodedata.combining(c))
     words = re.findall(r"[^\W_]+", _ARTICLE.sub(" ", text)) or re.findall(r"[^\W_]+", text)
     return _joined(words) or "picture"

@@ -42,7 +42,7 @@ def generate(
         from sfumato.core.expression import prompt as prompt_of
         from sfumato.core.expression import unconditional
 
-        what = prompt_of(prompt) if prompt is not None else unconditional()
+        what = prompt_of(prompt) if prompt and prompt.strip() else unconditional()
         if negative is None:
             return what
         scale = model.defaults.guidance if options.guidance is None else options.guidance

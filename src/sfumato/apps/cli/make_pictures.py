@@ -66,6 +66,7 @@ def make(
         **settings,
     )
     recipe, inputs = write_run(made)
+    outputs = say_remarks(outputs, model, made.stages[0].expression)
     seeds = recipe.seeds if options.count > 1 else recipe.seeds[:1]
     outputs.check_run([file.file for file in recipe.inputs.values()], seeds, sheet=options.grid)
     if among is None:
@@ -80,6 +81,16 @@ def make(
     else:
         picker = Picker(model, what, keep=options.count)
         run_and_pick(recipe, model, inputs, picker, outputs=outputs, max_rows=options.max_rows)
+
+
+def say_remarks(outputs: OutputFiles, model: Stages, e: Expression) -> OutputFiles:
+    """Say what the model does not understand of the prompts; the outputs, which say it in JSON."""
+    from sfumato.models.understanding import remarks_on
+
+    remarks = remarks_on(model, e)
+    for remark in remarks:
+        note(f"warning: {remark}")
+    return replace(outputs, remarks=tuple(remarks))
 
 
 def load_sampled(options: PictureOptions) -> Stages:

@@ -187,7 +187,7 @@ class Output:
     ] = False
     as_json: Annotated[
         bool,
-        _output("--json", help="Print a line of JSON for each picture: its path, seed and scores."),
+        _output("--json", help="Print a line of JSON for each picture: its path, seed, scores and warnings."),
     ] = False
     grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures.")] = False
     columns: Annotated[

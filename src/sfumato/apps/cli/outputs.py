@@ -29,11 +29,13 @@ class OutputFiles:
     """The files of a command, and the options that say how they are written.
 
     picture: its name; None: words of the prompt and the seed, and no file is replaced; "-": to stdout.
+    remarks: what the model does not understand of the prompts, for --json.
     """
 
     picture: Path | None
     recipe: Path | None
     options: Output
+    remarks: tuple[str, ...] = ()
 
     def check_run(self, inputs: Iterable[str], seeds: Sequence[int] = (), *, sheet: bool = False) -> None:
         """Refuse what a run must not write, before it begins. seeds: of its pictures, `sheet`: as one.
@@ -145,7 +147,11 @@ class OutputFiles:
     def _tell(self, path: Path, facts: Mapping[str, Any]) -> None:
         if path == STDOUT:
             return
-        typer.echo(json.dumps({"path": str(path), **facts}) if self.options.as_json else path)
+        if not self.options.as_json:
+            typer.echo(path)
+            return
+        warnings = {"warnings": self.remarks} if self.remarks else {}
+        typer.echo(json.dumps({"path": str(path), **facts, **warnings}))
 
 
 def check_outputs(output: Output, recipe: Path | None = None) -> OutputFiles:

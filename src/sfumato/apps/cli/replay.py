@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import check_inputs, find_inputs
-from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe
+from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe, say_remarks
 from sfumato.apps.cli.options import Machine, RunOptions
 from sfumato.apps.cli.outputs import RECIPES, check_outputs
 from sfumato.apps.cli.progress import note
@@ -72,7 +72,10 @@ def run(
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
     loaded = load_for(chosen, replacements, options)
+    from sfumato.core.notation import from_json
+
     inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
+    outputs = say_remarks(outputs, loaded, from_json(chosen.expression, inputs.tensors))
     files = [file.file for file in chosen.inputs.values()]
     outputs.check_run(files, chosen.seeds, sheet=options.grid)
     run_recipe(

@@ -6,17 +6,22 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import sfumato as sf
 from sfumato.apps.cli import main
 from sfumato.apps.cli.file_names import LONGEST, words_of
+from sfumato.apps.cli.sheets import looks_at, readings
 from sfumato.errors import SfumatoError
-from sfumato.pictures import read_metadata, read_picture, save_picture
+from sfumato.pictures import read_metadata, read_picture, save_picture, to_uint8
 from sfumato.pictures.files import NameTakenError, publish
+from sfumato.pictures.grid import LABEL_GAP
+from sfumato.recipe import parse_recipe
 from test_cli import files, write_models
 
 Run = Callable[..., tuple[int, str, str]]
@@ -127,7 +132,7 @@ def test_of_two_writers_one_gets_the_name(tmp_path: Path) -> None:
 
 
 def test_a_picture_goes_to_stdout(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    run("generate", "7", "-m", "MODEL", "--seed", 3, "--out", "x.png")
+    run("generate", "7", "-m", "MODEL", "--seed", 3, "--out", "x.png", "--enlarge", 1)
     out = io.TextIOWrapper(io.BytesIO())
     monkeypatch.setattr(sys, "stdout", out)
     assert run("generate", "7", "-m", "MODEL", "--seed", 3, "--out", "-", "--recipe-out", "r.json")[0] == 0
@@ -167,6 +172,56 @@ def test_quiet_leaves_the_names_of_files(run: Run) -> None:
     code, out, err = run("generate", "7", "--quiet", "-m", "nowhere")
     assert (code, out, err[:7]) == (3, "", "error: ")
     assert run("generate", "7", "-m", "MODEL", "--seed", 3)[2] != ""  # it is not remembered
+
+
+# -- for people
+
+
+@pytest.mark.parametrize("more", [[], ["--count", "2", "--grid"], ["--no-metadata", "--out", "x.webp"]])
+def test_small_pictures_are_enlarged_and_made_again(run: Run, more: list[str]) -> None:
+    args = ["generate", "7", "-m", "MODEL", "--seed", 3, *more]
+    _, out, err = run(*args, "--recipe-out", "r.json")
+    made = out.split()[0]
+    assert Image.open(made).height >= 256 or "--grid" in more, err
+    recipe = ["--recipe", "r.json"] if "--no-metadata" in more else []
+    code, said, err = run("replay", made, *recipe)
+    assert (code, "agree exactly" in said) == (0, True), err
+    if not more:
+        assert run(*args, "--enlarge", 1, "--out", "pixels.png")[0] == 0
+        small, large = np.asarray(Image.open("pixels.png")), np.asarray(Image.open(made))
+        assert small.shape == (28, 28)
+        assert large.shape == (280, 280)
+        assert np.array_equal(large[::10, ::10], small)
+        assert np.array_equal(large[9::10, 9::10], small)
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        (["generate", "7"], 1),
+        (["anagram", "6", "9", "--view", "rotate_180"], 2),
+        (["hybrid", "--far", "6", "--near", "8"], 3),
+        (["compose", "6", "8"], 1),
+    ],
+)
+def test_a_sheet_shows_the_readings(run: Run, models: Path, words: list[str], count: int) -> None:
+    code, out, err = run(*words, "-m", "MODEL", "--seed", 3, "--count", 2, "--grid")
+    assert code == 0, err
+    sheet = Image.open(out.strip())
+    assert sheet.height > 140  # pictures, and captions below
+    recipe = parse_recipe(read_metadata(out.strip())["recipe"])  # type: ignore[index]
+    x = sf.run(recipe, sf.load(str(models / "digits"))).x
+    shown = readings(x[:1], looks_at(recipe)) or [(x[0], "")]
+    assert len(shown) == count
+    left = to_uint8(read_picture(out.strip()))[0, :, 16 : 16 + 140, 16:]
+    at = 0
+    for picture, _ in shown[:2]:  # beside each other, each pixel five wide
+        drawn = left[:, ::5, at : at + 140 : 5][:, :28]
+        assert torch.equal(drawn, to_uint8(picture).expand(3, -1, -1))
+        at += 140 + LABEL_GAP
+    if words[0] == "anagram":
+        assert torch.equal(shown[1][0], shown[0][0].flip(-1, -2))
+        assert [text for _, text in shown] == ["6", "9 (rotate 180)"]
 
 
 # -- what is picked

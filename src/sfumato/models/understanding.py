@@ -48,8 +48,9 @@ def remarks_on(model: Stages, e: Expression) -> list[str]:
 def _remarks(prompt: str, conditioner: TextConditioner, recall: Recall | None) -> Iterator[str]:
     naming, encoder = name_emoji(prompt), load_text_encoder()
     text = conditioner.without_style(prompt)
+    cut = encoder.cuts(text)  # refuses what is no text
     yield from (f'{emoji} is read as "{name}"' for emoji, name in naming.names.items())
-    if encoder.cuts(text):
+    if cut:
         yield f'the prompt is cut after {LENGTH} tokens, some fifty words: "{_short(prompt)}"'
     unknown = [*naming.unnamed, *encoder.unknown_words(without_frame(text))]
     if unknown:

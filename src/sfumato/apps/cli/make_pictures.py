@@ -19,7 +19,7 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.apps.cli.options import Output, Picking, PictureOptions, SamplerOptions
+    from sfumato.apps.cli.options import Picking, PictureOptions, SamplerOptions
     from sfumato.core.expression import Expression
     from sfumato.core.sampler import Step
     from sfumato.core.writing import Inputs
@@ -139,7 +139,7 @@ def run_recipe(
     if options.grid:
         outputs.write_sheet(Pictures(joined(parts), recipe))
     if film is not None and options.animate is not None:
-        outputs.tell_other(film.save(options.animate, options))
+        outputs.tell_other(film.save(options.animate, outputs))
     outputs.write_recipe(recipe)
     pictures_made = "1 picture" if recipe.count == 1 else f"{recipe.count} pictures"
     note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
@@ -219,13 +219,15 @@ class Film:
         if last or step.index % math.ceil(step.total / FRAMES) == 0:
             self._estimates.setdefault(step.index, []).append(step.x0.cpu())
 
-    def save(self, path: Path, output: Output) -> Path:
+    def save(self, path: Path, outputs: OutputFiles) -> Path:
         """Write the animation of the picture, or of a sheet of all pictures."""
         from sfumato.pictures import grid, save_animation
 
-        recipe, enlarge = self._recipe, output.enlarge
+        recipe, output = self._recipe, outputs.options
+        sheet = recipe.count > 1 or output.grid
+        enlarge = outputs.enlarged(recipe.made_size[0], sheet=sheet)
         frames = [_enlarged(joined(parts), recipe.made_size) for parts in self._estimates.values()]
-        if recipe.count > 1 or output.grid:
+        if sheet:
             frames, enlarge = [grid(x, output.columns, enlarge=enlarge) for x in frames], 1
         else:
             frames = [x[0] for x in frames]

@@ -189,12 +189,20 @@ class Output:
         bool,
         _output("--json", help="Print a line of JSON for each picture: its path, seed, scores and warnings."),
     ] = False
-    grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures.")] = False
+    grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures, with captions.")] = False
     columns: Annotated[
         int | None,
         _output(min=1, max=names.MAX_COUNT, help="Columns of the sheet; by default as many as rows."),
     ] = None
-    enlarge: Annotated[int, _output(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 1
+    enlarge: Annotated[
+        int | None,
+        _output(
+            min=1,
+            max=names.MAX_ENLARGE,
+            help="Make every pixel this many pixels wide and high; 1 is the pixels as they were made. By "
+            "default small pictures become at least 256 pixels high, 128 on a sheet; not on stdout.",
+        ),
+    ] = None
     animate: Annotated[
         Path | None,
         _output(help="Also write an animation of the model's estimate at each step: .gif or .mp4."),

@@ -13,6 +13,7 @@ import typer
 
 from sfumato.apps.cli.file_names import free_names, words_of
 from sfumato.apps.cli.progress import note
+from sfumato.apps.cli.sheets import captioned_sheet
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 RECIPES = (".yaml", ".yml", ".json")
 STDOUT = Path("-")
+SHOWN, SHOWN_ON_SHEET = 256, 128  # pixels: smaller pictures are enlarged to at least this height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +76,10 @@ class OutputFiles:
         """
         from sfumato.results import numbered_path
 
-        options = self.options
+        options, around = self.options, pictures.surroundings
         for i, seed in enumerate(pictures.recipe.seeds):
-            data = pictures.encode(
-                i, self.extension, enlarge=options.enlarge, metadata=not options.no_metadata
-            )
+            times = (options.enlarge or 1) if around is not None else self.enlarged(pictures.x.shape[-2])
+            data = pictures.encode(i, self.extension, enlarge=times, metadata=not options.no_metadata)
             named = self.picture
             if named is not None and numbered:
                 named = numbered_path(named, seed)
@@ -87,12 +88,15 @@ class OutputFiles:
 
     def write_sheet(self, pictures: Pictures) -> None:
         """Write all pictures as one sheet and print its name."""
+        from sfumato.pictures import encode_picture
+
         options, recipe = self.options, pictures.recipe
-        data = pictures.encode_grid(
+        enlarge = self.enlarged(pictures.x.shape[-2], sheet=True)
+        data = encode_picture(
+            captioned_sheet(pictures.x, recipe, options.columns, enlarge),
             self.extension,
-            columns=options.columns,
-            enlarge=options.enlarge,
-            metadata=not options.no_metadata,
+            metadata=None if options.no_metadata else sheet_metadata(recipe, options.columns, enlarge),
+            parameters=None if options.no_metadata else recipe.parameters(),
         )
         path = self._put(data, self.picture, f"{words_of(recipe.prompts())}-{recipe.seed}-sheet")
         self._tell(path, {"seed": recipe.seed, "count": recipe.count})
@@ -119,6 +123,12 @@ class OutputFiles:
             note(str(path))
         else:
             typer.echo(path)
+
+    def enlarged(self, height: int, *, sheet: bool = False) -> int:
+        """How many times pictures of this height are enlarged; on stdout, for programs, they are not."""
+        if self.options.enlarge is not None or self.picture == STDOUT:
+            return self.options.enlarge or 1
+        return max(1, -(-(SHOWN_ON_SHEET if sheet else SHOWN) // height))
 
     @property
     def extension(self) -> str:
@@ -152,6 +162,12 @@ class OutputFiles:
             return
         warnings = {"warnings": self.remarks} if self.remarks else {}
         typer.echo(json.dumps({"path": str(path), **facts, **warnings}))
+
+
+def sheet_metadata(recipe: Recipe, columns: int | None, enlarge: int) -> dict[str, Any]:
+    """What a sheet carries."""
+    layout = {"columns": columns, "enlarge": enlarge, "captions": True}
+    return {"recipe": recipe.plain(), "version": 1, "sheet": layout}
 
 
 def check_outputs(output: Output, recipe: Path | None = None) -> OutputFiles:

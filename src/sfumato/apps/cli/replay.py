@@ -17,6 +17,7 @@ from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe, say_r
 from sfumato.apps.cli.options import Machine, RunOptions
 from sfumato.apps.cli.outputs import RECIPES, check_outputs
 from sfumato.apps.cli.progress import note
+from sfumato.apps.cli.sheets import captioned_sheet
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def replay(
         inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
         made = make_parts(one, model, inputs.tensors, machine.max_rows)
         parts += [_laid_back(pictures.x, inputs.surroundings, metadata) for pictures in made]
-    _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
+    _compare(picture, joined(parts), metadata, recipes[0], out)
 
 
 def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> Stages:
@@ -193,7 +194,7 @@ def _laid_back(x: Tensor, surroundings: Surroundings | None, metadata: Mapping[s
     return x if surroundings is None or "sheet" in metadata else surroundings.around(x)
 
 
-def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
+def laid_out(x: Tensor, metadata: Mapping[str, Any], recipe: Recipe) -> Tensor:
     """Pictures (N, C, H, W) in the layout of the file that has this metadata: (C, H', W').
 
     Raises:
@@ -207,7 +208,10 @@ def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
         columns = layout.get("columns")
         if columns is not None and not isinstance(columns, int):
             raise UsageError(f"the sheet has {columns!r} columns: not a whole number")
-        return grid(x, columns, enlarge=layout.get("enlarge", 1))
+        enlarge = layout.get("enlarge", 1)
+        if layout.get("captions"):
+            return captioned_sheet(x, recipe, columns, enlarge)
+        return grid(x, columns, enlarge=enlarge)
     if len(x) != 1:
         raise UsageError(
             f"the recipe makes {len(x)} pictures, and the file holds one without the layout of a sheet"
@@ -215,19 +219,23 @@ def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
     return enlarge_pixels(x[0], metadata.get("enlarge", 1))
 
 
-def _compare(
-    picture: Path, x: Tensor, metadata: Mapping[str, Any], parameters: str, out: Path | None
-) -> None:
+def _compare(picture: Path, x: Tensor, metadata: Mapping[str, Any], recipe: Recipe, out: Path | None) -> None:
     """Say whether the file and the new picture agree, after both were encoded in one format."""
     from sfumato.pictures import read_picture, save_picture, to_uint8
+    from sfumato.pictures.grid import MAX_ENLARGE
 
+    theirs = to_uint8(read_picture(picture)).int()
+    if not metadata.keys() & {"sheet", "enlarge"}:  # a file without metadata may be enlarged
+        times = theirs.shape[-2] // x.shape[-2]
+        if 1 < times <= MAX_ENLARGE and theirs.shape[-2:] == (times * x.shape[-2], times * x.shape[-1]):
+            metadata = {**metadata, "enlarge": times}
     with tempfile.TemporaryDirectory() as folder:
         new = Path(folder, f"new{picture.suffix.lower()}")
-        laid = laid_out(x, metadata)
+        laid = laid_out(x, metadata, recipe)
         save_picture(laid, new)
-        ours, theirs = to_uint8(read_picture(new)).int(), to_uint8(read_picture(picture)).int()
+        ours = to_uint8(read_picture(new)).int()
     if out is not None:
-        typer.echo(save_picture(laid, out, metadata=metadata, parameters=parameters))
+        typer.echo(save_picture(laid, out, metadata=metadata, parameters=recipe.parameters()))
     agree, found = _agreement(ours, theirs)
     typer.echo(f"{picture}: the pixels {found}")
     if not agree:

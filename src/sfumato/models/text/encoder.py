@@ -88,6 +88,7 @@ class TextEncoder:
 
     def cuts(self, text: str) -> bool:
         """Whether a text has more than `LENGTH` tokens, of which it is cut."""
+        (text,) = _checked([text])
         return bool(self._tokenizer.encode(text).overflowing)
 
     def unknown_words(self, text: str) -> list[str]:

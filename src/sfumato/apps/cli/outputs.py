@@ -64,8 +64,8 @@ class OutputFiles:
                     raise UsageError(f"{flag}: {path} is there already, and --no-clobber keeps it")
         flags = {path.resolve(): flag for path, flag in written.items()}
         for name in inputs:
-            if (flag := flags.get(Path(name).resolve())) is not None:
-                raise UsageError(f"{name} is an input, which {flag} would overwrite: choose another {flag}")
+            if (over := flags.get(Path(name).resolve())) is not None:
+                raise UsageError(f"{name} is an input, which {over} would overwrite: choose another {over}")
 
     def write(
         self, pictures: Pictures, *, numbered: bool, scores: Sequence[Mapping[str, Any]] | None = None

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from sfumato.techniques import Edit
 
 AMONG = 16
-UNCLEAR = 0.2  # the probability of the weakest prompt of a picture, below which it hardly shows it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,10 @@ class Chosen:
 
     @property
     def unclear(self) -> bool:
-        """Whether the picture hardly shows one of its prompts."""
-        return min(self.probabilities) < UNCLEAR
+        """Whether one of the prompts does not count as seen."""
+        from sfumato.evaluation.illusions import WORKS
+
+        return min(self.probabilities) < WORKS
 
     @property
     def scores(self) -> dict[str, object]:
@@ -46,7 +47,9 @@ class Chosen:
         if len(self.probabilities) == 1:
             return f"probability of its prompt by the classifier: {self.probabilities[0]:.1%}"
         readings = ", ".join(f"{p:.1%}" for p in self.probabilities)
-        return f"probabilities of its prompts by the classifier: {readings}; concealment {self.concealment:.2f}"
+        return (
+            f"probabilities of its prompts by the classifier: {readings}; concealment {self.concealment:.2f}"
+        )
 
 
 class Picker:

@@ -31,10 +31,10 @@ def readings(x: Tensor, seen: Sequence[Look]) -> list[tuple[Tensor, str]]:
     """
     from torch.nn.functional import interpolate
 
-    from sfumato.core.filters import LowPass
     from sfumato.core.views import View
+    from sfumato.evaluation.illusions import Distant
 
-    far = next((look for look in seen if any(isinstance(step, LowPass) for step in look.steps)), None)
+    far = next((look for look in seen if any(isinstance(step, Distant) for step in look.steps)), None)
     if far is not None:
         near = " | ".join(look.text for look in seen if look is not far)
         small = interpolate(x, scale_factor=1 / SMALL, mode="area")[0]
@@ -47,7 +47,9 @@ def readings(x: Tensor, seen: Sequence[Look]) -> list[tuple[Tensor, str]]:
 
 def _caption(look: Look) -> str:
     """A reading in words, with the names of its views."""
-    names = [step.name.replace("_", " ") for step in look.steps]
+    from sfumato.core.views import View
+
+    names = [step.name.replace("_", " ") for step in look.steps if isinstance(step, View)]
     return f"{look.text} ({', '.join(names)})" if names else look.text
 
 

@@ -32,6 +32,7 @@ from sfumato.pictures.read import MAX_SIDE
 from sfumato.training.presets import PRESETS
 
 Run = Callable[..., tuple[int, str, str]]
+TO = ("--out", "generate.png", "--enlarge", "1")
 
 
 def asked_model(steps: int) -> Model:
@@ -128,6 +129,7 @@ def test_every_command_has_help_with_an_example_and_a_line_for_every_option(run:
         assert parameter.help, parameter.name
         assert parameter.help[0].isupper(), parameter.help
         assert parameter.help[-1] in ".)", parameter.help
+    assert "bool" not in out
 
 
 def test_the_views_are_listed_in_help(run: Run) -> None:
@@ -172,22 +174,24 @@ def test_what_is_made_can_be_made_again(run: Run, args: list[str]) -> None:
 
 def test_several_pictures_carry_their_seeds_and_are_the_ones_made_alone(run: Run) -> None:
     code, out, _ = run("generate", "7", "-m", "MODEL", "--seed", 2**64 - 1, "--count", 3, "--max-rows", 2)
-    expected = [f"generate-{seed}.png" for seed in (2**64 - 1, 0, 1)]
+    expected = [f"7-{seed}.png" for seed in (2**64 - 1, 0, 1)]
     assert (code, out.split()) == (0, expected)
     run("generate", "7", "-m", "MODEL", "--seed", 1, "--out", "alone.png")
-    apart = read_picture("generate-1.png") - read_picture("alone.png")
+    apart = read_picture("7-1.png") - read_picture("alone.png")
     assert float(apart.abs().max()) <= 1.01 / 127.5  # one grey level
 
 
 def test_a_seed_that_was_drawn_is_told(run: Run) -> None:
-    _, _, err = run("generate", "-m", "MODEL")
-    metadata = read_metadata("generate.png")
+    _, out, err = run("generate", "-m", "MODEL")
+    metadata = read_metadata(out.strip())
     assert metadata is not None
-    assert f"seed {metadata['recipe']['seed']}," in err
+    seed = metadata["recipe"]["seed"]
+    assert f"seed {seed}," in err
+    assert out == f"picture-{seed}.png\n"
 
 
 def test_no_metadata_means_none(run: Run) -> None:
-    assert run("generate", "7", "-m", "MODEL", "--no-metadata", "--animate", "x.gif")[0] == 0
+    assert run("generate", "7", "-m", "MODEL", *TO, "--no-metadata", "--animate", "x.gif")[0] == 0
     assert read_metadata("generate.png") is None
     assert read_metadata("x.gif") is None
     assert "parameters" not in Image.open("generate.png").info
@@ -207,9 +211,9 @@ def test_an_animation_has_a_frame_for_every_step(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["r.yaml", "r.json"])
 def test_a_recipe_file_makes_the_same_picture(run: Run, name: str) -> None:
-    run("generate", "7", "-m", "MODEL", "--seed", 5, "--recipe-out", name, "--no-metadata")
+    run("generate", "7", "-m", "MODEL", "--seed", 5, *TO, "--recipe-out", name, "--no-metadata")
     assert (yaml.safe_load if name == "r.yaml" else json.loads)(Path(name).read_text())["seed"] == 5
-    assert run("run", name)[0] == 0
+    assert run("run", name, "--out", "run.png", "--enlarge", 1)[0] == 0
     assert Image.open("run.png").tobytes() == Image.open("generate.png").tobytes()
     code, out, _ = run("replay", "generate.png", "--recipe", name)
     assert (code, "agree exactly" in out) == (0, True)
@@ -221,7 +225,7 @@ def test_a_recipe_file_makes_the_same_picture(run: Run, name: str) -> None:
 
 
 def test_replay_tells_pixels_that_differ(run: Run) -> None:
-    run("generate", "7", "-m", "MODEL", "--seed", 5, "--recipe-out", "r.yaml")
+    run("generate", "7", "-m", "MODEL", "--seed", 5, *TO, "--recipe-out", "r.yaml")
     x = read_picture("generate.png")[0]
     near = x + torch.where(x < 0, 1 / 127.5, -1 / 127.5)
     save_picture(near, "near.png")
@@ -264,7 +268,7 @@ def test_a_costly_recipe_is_refused_before_it_is_run(run: Run, change: dict[str,
 
 
 def test_replay_says_when_the_weights_are_others(run: Run, models: Path) -> None:
-    run("generate", "-m", "MODEL", "--seed", 5, "--guidance", 1)
+    run("generate", "-m", "MODEL", "--seed", 5, *TO, "--guidance", 1)
     code, _, err = run("replay", "generate.png", "--model", models / "denoiser", "--out", "new.png")
     assert code == 1
     assert "are not those of the recipe" in err
@@ -313,14 +317,14 @@ def test_inputs_are_found_again_by_their_hash(run: Run, args: list[str]) -> None
 
 
 def test_inpainting_keeps_the_rest_and_shows_its_mask(run: Run) -> None:
-    run("generate", "1", "-m", "MODEL", "--out", "digit.png")
+    run("generate", "1", "-m", "MODEL", "--out", "digit.png", "--enlarge", 1)
     rows = (torch.arange(28) >= 14).float()
     alpha = ((1 - rows) * 255).byte()[:, None].expand(28, 28)
     Image.merge("LA", [Image.new("L", (28, 28)), Image.fromarray(alpha.numpy())]).save("mask.png")
     args = ["inpaint", "digit.png", "8", "-m", "MODEL", "--mask", "mask.png", "--mask-convention", "alpha"]
-    code, _, err = run(*args, "--show-mask", "shown.png")
+    code, _, err = run(*args, "--show-mask", "shown.png", "--out", "inpaint.png", "--enlarge", 1)
     assert code == 0, err
-    assert "50%" in err
+    assert "50.0%" in err
     assert torch.equal(read_picture("inpaint.png")[..., :14, :], read_picture("digit.png")[..., :14, :])
     assert torch.equal(read_picture("shown.png")[0, 0, :, 0], rows * 2 - 1)
     assert "agree" in run("replay", "inpaint.png")[1]
@@ -344,10 +348,10 @@ def test_denoise_writes_a_sheet_and_prints_psnr(run: Run, models: Path) -> None:
         "denoise", "in/photo.png", "3", "-m", "MODEL", "--at", 0.2, "--at", 0.9, "--steps", 3
     )
     assert code == 0, err
-    assert out.splitlines()[0] == "denoise.png"
+    assert out.splitlines()[0] == "photo-denoised.png"
     for word in ("PSNR in dB", "noised", "blur", "one step", "iterative", "0.2", "0.9"):
         assert word in out
-    metadata = read_metadata("denoise.png")
+    metadata = read_metadata("photo-denoised.png")
     assert metadata is not None
     assert metadata["denoise"]["at"] == [0.2, 0.9]
     assert run("denoise", "in/photo.png", "-m", models / "denoiser", "--steps", 2)[0] == 0
@@ -372,6 +376,10 @@ def test_denoise_writes_a_sheet_and_prints_psnr(run: Run, models: Path) -> None:
         (["generate", "7", "--seed", "-1"], 2, "--seed"),
         (["generate", "7", "--count", "0"], 2, "--count"),
         (["generate", "7", "--solver", "magic"], 2, "dpm++2m"),
+        (["generate", "7", "--solver", "eulr"], 2, "Did you mean euler?"),
+        (["generate", "7", "--in-pixels"], 2, "--in-pixels"),
+        (["anagram", "6", "9", "--view", "rotate180"], 2, "Did you mean rotate_180"),
+        (["translate", "in/foto.png", "3"], 2, "Did you mean photo.png"),
         (["generate", "7", "--solver-option", "eta"], 2, "NAME=VALUE"),
         (["generate", "7", "--solver", "euler", "--solver-option", "eta=1"], 2, "eta"),
         (["generate", "7", "--spacing", "magic"], 2, "trailing"),
@@ -419,6 +427,21 @@ def test_a_model_that_is_missing_has_an_exit_code_of_its_own(run: Run) -> None:
     assert (code, err.count("\n"), err[:7]) == (3, 1, "error: ")
 
 
+def test_names_of_models_that_were_mistyped(run: Run, models: Path) -> None:
+    Path("run/model").mkdir(parents=True)
+    Path("run/model/model.json").write_text("{}")
+    Path("runs/digits").mkdir(parents=True)
+    for name, words in (
+        ("digts", "Did you mean digits"),
+        ("run", str(Path("run/model"))),
+        ("runs/digit", "there is no folder runs/digit. Did you mean runs/digits"),
+        (str(models / "digit"), str(models / "digits")),
+        ("nobody/nothing", "there is no folder nobody/nothing"),
+    ):
+        code, _, err = run("generate", "7", "--model", name, "--offline")
+        assert (code, err.count("\n"), words in err) == (3, 1, True), err
+
+
 def test_damaged_weights_are_one_line_and_debug_shows_where(run: Run, models: Path) -> None:
     Path("bad").mkdir()
     Path("bad/model.json").write_text((models / "digits/model.json").read_text())
@@ -452,6 +475,8 @@ def test_models_lists_what_ships_and_what_lies_in_folders(run: Run, models: Path
     assert code == 0
     assert "0, 1, 2, 3, 4, 5, 6, 7, 8, 9; 28 x 28 grey" in out
     assert "no prompts" in out
+    code, out, _ = run("models", models / "asked")
+    assert (code, "free text; 16 x 16" in out) == (0, True)
     assert run("models", "nowhere")[0] == 3
 
 
@@ -495,6 +520,15 @@ def test_train_refuses(run: Run) -> None:
         code, _, err = run("train", *args)
         assert (code, words in err) == (2, True)
     assert files() == set()
+
+
+def test_evaluate_says_which_counts_there_are(run: Run) -> None:
+    code, _, err = run("evaluate", "-m", "MODEL", "--count", 7)
+    assert code == 2
+    for word in ("--count 7", "500", "1000", "2000", "5000"):
+        assert word in err
+    _, out, _ = run("evaluate", "--help")
+    assert all(count in out for count in ("500", "2000", "5000"))
 
 
 def test_evaluate_takes_digits_models_only(run: Run, models: Path) -> None:

@@ -43,7 +43,7 @@ def best_seeds(models: Path, expression: sf.Expression, *, among: int, keep: int
 
 
 def test_the_best_of_many_is_kept_and_made_again(run: Run, models: Path) -> None:
-    anagram = ["anagram", 6, 9, "--view", "rotate_180", "--model", "MODEL", "--seed", 5]
+    anagram = ["anagram", 6, 9, "--view", "rotate_180", "--model", "MODEL", "--seed", 5, "-o", "anagram.png"]
     code, out, err = run(*anagram, "--pick", "best", "--from", 6, "--recipe-out", "best.json")
     assert code == 0, err
     assert out.split() == ["anagram.png", "best.json"]

@@ -82,7 +82,7 @@ def test_a_signal_leaves_only_complete_pictures(
     reader.start()
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == "generate-0.png\n"  # it is at work
+        assert process.stdout.readline() == "7-0.png\n"  # it is at work
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
     finally:
@@ -95,7 +95,7 @@ def test_a_signal_leaves_only_complete_pictures(
     assert ("/100000" in err) == on_terminal  # the bar
     assert on_terminal or err.count("\n") == 1
     names = {path.name for path in work.iterdir()}
-    assert names == {f"generate-{seed}.png" for seed in range(len(names))}
+    assert names == {f"7-{seed}.png" for seed in range(len(names))}
     for name in names:
         assert (work / name).read_bytes()[-8:-4] == b"IEND"
 

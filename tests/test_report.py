@@ -190,6 +190,7 @@ def test_the_commands_on_the_page_make_its_pictures(
     ]:
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sfumato.models.files.registry.check_name", lambda name: None)
     monkeypatch.setattr("sfumato.models.files.registry.load", lambda name, **_: {"drawn": Drawn()}[name])
     for source in sources(section):
         for command in source.commands:

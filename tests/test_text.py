@@ -197,15 +197,13 @@ def test_a_text_is_the_same_alone_and_beside_others():
         torch.testing.assert_close(together.tokens[i, :length], alone.tokens[0], rtol=0, atol=1e-5)
 
 
-def test_a_long_text_is_cut_with_a_warning():
+def test_a_long_text_is_cut():
     encoder = load_text_encoder()
-    with pytest.warns(UserWarning, match=r"the text is cut to 64 tokens: 'dog dog dog") as caught:
-        long = encoder.encode(["dog " * 500])
-    assert [warning.filename for warning in caught] == [__file__]
-    assert all(len(str(warning.message)) < 120 for warning in caught)
-    assert long.tokens.shape == (1, LENGTH, 384)
-    just = encoder.encode(["dog " * (LENGTH - 2)])
-    torch.testing.assert_close(long.tokens, just.tokens, rtol=0, atol=0)
+    long, just = "dog " * 500, "dog " * (LENGTH - 2)
+    assert (encoder.cuts(long), encoder.cuts(just)) == (True, False)
+    cut = encoder.encode([long])
+    assert cut.tokens.shape == (1, LENGTH, 384)
+    torch.testing.assert_close(cut.tokens, encoder.encode([just]).tokens, rtol=0, atol=0)
 
 
 def test_texts_of_other_scripts_are_encoded():
@@ -215,10 +213,22 @@ def test_texts_of_other_scripts_are_encoded():
     assert found.sentence.isfinite().all()
 
 
-@pytest.mark.parametrize("text", ["\U0001f680", "猫 \U0001f600", "word" * 300])
-def test_a_text_without_a_known_word_is_warned_of(text):
-    with pytest.warns(UserWarning, match="knows English, and no word of"):
-        load_text_encoder().encode([text])
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        ("a red apple on a white background", []),
+        ("Two Dogs, running; it's 3d!", []),
+        ("una manzana roja", ["manzana", "roja"]),
+        ("Apfel", ["apfel"]),
+        ("яблоко りんご 사과 苹果", ["яблоко", "りんご", "사과", "苹果"]),
+        ("xkqzv, xkqzv", ["xkqzv"]),
+        ("word" * 300, ["word" * 300]),
+        ("", []),
+        ("!?", []),
+    ],
+)
+def test_words_that_nothing_knows(text, unknown):
+    assert load_text_encoder().unknown_words(text) == unknown
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from sfumato.version import __version__
 MAX_RECIPE_BYTES = 1_000_000
 MAX_COUNT, MAX_SIDE = 100_000, 8192
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Corner, Extent = Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]
 
 
 class InputFile(BaseModel):
@@ -32,6 +33,9 @@ class InputFile(BaseModel):
     file: str
     kind: Literal["picture", "mask"] = "picture"
     convention: Literal["white", "alpha"] = "white"  # masks only: what marks the pixels to be made
+    # (top, left, height, width) of the part that was taken, in pixels of the file; every pixel of the made
+    # size that a mask touches is made, and what is made is laid back into the picture
+    box: tuple[Corner, Corner, Extent, Extent] | None = None
 
 
 class Stage(BaseModel):

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sfumato.pictures import encode_picture, grid, save_picture, to_image
+from sfumato.pictures import check_destination, encode_picture, grid, to_image
+from sfumato.pictures.files import publish
 from sfumato.pictures.grid import enlarge_pixels
+from sfumato.pictures.surroundings import Surroundings
 from sfumato.recipe import Recipe
 from sfumato.runs import Run, write_run
 
@@ -24,10 +26,19 @@ SHOWN = 256  # pixels: `show` and notebooks enlarge smaller pictures to at least
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pictures:
-    """What a run made: x (count, C, H, W) in [-1, 1] on the CPU, and the run or recipe of it."""
+    """What a run made: x (count, C, H, W) in [-1, 1] on the CPU, and the run or recipe of it.
+
+    surroundings: the picture, at its full size, into which each is laid where it is shown, saved or encoded;
+    by default that of the run.
+    """
 
     x: Tensor
     made_by: Run | Recipe = field(repr=False)
+    surroundings: Surroundings | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.surroundings is None and isinstance(self.made_by, Run):
+            object.__setattr__(self, "surroundings", self.made_by.surroundings)
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -40,7 +51,7 @@ class Pictures:
     def __getitem__(self, i: int) -> Pictures:
         """Picture i alone, with its own recipe."""
         i = range(len(self))[i]
-        return Pictures(self.x[i : i + 1], self.recipe.single(i))
+        return Pictures(self.x[i : i + 1], self.recipe.single(i), self.surroundings)
 
     def __iter__(self) -> Iterator[Pictures]:
         return (self[i] for i in range(len(self)))
@@ -55,8 +66,13 @@ class Pictures:
 
     @property
     def images(self) -> list[Image]:
-        """The pictures as PIL images, pixel by pixel."""
-        return [to_image(x) for x in self.x]
+        """The pictures as PIL images, pixel by pixel, laid into their surroundings."""
+        return [to_image(self.whole(i)) for i in range(len(self))]
+
+    def whole(self, i: int) -> Tensor:
+        """Picture i (C, H, W), laid into its surroundings where there are any."""
+        x = self.x[i : i + 1]
+        return (x if self.surroundings is None else self.surroundings.around(x))[0]
 
     def show(self) -> None:
         """Show all pictures on one sheet, in the window that PIL opens."""
@@ -79,30 +95,39 @@ class Pictures:
 
         enlarge: each pixel becomes so many pixels wide. numbered: whether the seed stands in the name.
         """
-        path = Path(path)
+        path = check_destination(path)
         numbered = len(self.x) > 1 if numbered is None else numbered
-        layout = {"enlarge": enlarge} if enlarge > 1 else {}
         written = []
-        for i, x in enumerate(enlarge_pixels(self.x, enlarge)):
-            recipe = self.recipe.single(i)
-            name = numbered_path(path, recipe.seed) if numbered else path
-            written.append(_save(x, name, recipe, layout, metadata=metadata))
+        for i, seed in enumerate(self.recipe.seeds):
+            name = numbered_path(path, seed) if numbered else path
+            publish(name, self.encode(i, path.suffix, enlarge=enlarge, metadata=metadata))
+            written.append(name)
         return written
-
-    def encode(self, i: int, extension: str, *, enlarge: int = 1, quality: int | None = None) -> bytes:
-        """Picture i as `save` would write it, its recipe inside; nothing is written."""
-        recipe = self.recipe.single(i)
-        x = enlarge_pixels(self.x[i], enlarge)
-        data = _metadata(recipe, {"enlarge": enlarge} if enlarge > 1 else {})
-        return encode_picture(x, extension, metadata=data, parameters=recipe.parameters(), quality=quality)
 
     def save_grid(
         self, path: str | Path, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
     ) -> Path:
-        """Write all pictures as one sheet."""
+        """Write all pictures as one sheet, without what they are laid into."""
+        path = check_destination(path)
+        publish(path, self.encode_grid(path.suffix, columns=columns, enlarge=enlarge, metadata=metadata))
+        return path
+
+    def encode(
+        self, i: int, extension: str, *, enlarge: int = 1, quality: int | None = None, metadata: bool = True
+    ) -> bytes:
+        """Picture i as `save` would write it under a name with this extension; nothing is written."""
+        recipe = self.recipe.single(i)
+        layout = {"enlarge": enlarge} if enlarge > 1 else {}
+        x = enlarge_pixels(self.whole(i), enlarge)
+        return _encoded(x, extension, recipe, layout, metadata=metadata, quality=quality)
+
+    def encode_grid(
+        self, extension: str, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
+    ) -> bytes:
+        """All pictures on one sheet, as `save_grid` would write it; nothing is written."""
         layout = {"sheet": {"columns": columns, "enlarge": enlarge}}
         x = grid(self.x, columns, enlarge=enlarge)
-        return _save(x, Path(path), self.recipe, layout, metadata=metadata)
+        return _encoded(x, extension, self.recipe, layout, metadata=metadata)
 
 
 def numbered_path(path: Path, seed: int) -> Path:
@@ -110,12 +135,17 @@ def numbered_path(path: Path, seed: int) -> Path:
     return path.with_stem(f"{path.stem}-{seed}")
 
 
-def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:
+def _encoded(
+    x: Tensor,
+    extension: str,
+    recipe: Recipe,
+    layout: Mapping[str, object],
+    *,
+    metadata: bool,
+    quality: int | None = None,
+) -> bytes:
+    """The file of a picture (C, H, W), with what makes it again where `metadata` is wanted."""
     if not metadata:
-        return save_picture(x, path)
-    return save_picture(x, path, metadata=_metadata(recipe, layout), parameters=recipe.parameters())
-
-
-def _metadata(recipe: Recipe, layout: Mapping[str, object]) -> dict[str, object]:
-    """What a picture carries."""
-    return {"recipe": recipe.plain(), "version": 1, **layout}
+        return encode_picture(x, extension, quality=quality)
+    facts = {"recipe": recipe.plain(), "version": 1, **layout}
+    return encode_picture(x, extension, metadata=facts, parameters=recipe.parameters(), quality=quality)

@@ -19,6 +19,7 @@ from sfumato.core.writing import Inputs, Writer, input_picture
 from sfumato.errors import UsageError
 from sfumato.models.cascade import Stages, stage_name
 from sfumato.models.model import Model
+from sfumato.pictures.surroundings import Surroundings
 from sfumato.recipe import MAX_COUNT, MAX_SIDE, InputFile, Recipe, parse_recipe, seeds_of
 from sfumato.recipe import Stage as StageRecipe
 
@@ -50,6 +51,7 @@ class Run:
         stage, and are reduced for the others
     low: the picture (1, C, h, w) that the first stage makes larger
     keep, mask: outside the mask the pixels of `keep` stay exactly
+    surroundings: what the pictures are a part of, at its full size
     files: where input pictures were read from, by their sha256
     networks: others than the stages', by the names that the expression has for them
     one_at_a_time: a stage's network leaves the memory before the next one comes
@@ -62,6 +64,7 @@ class Run:
     low: HashedTensor | None = None
     keep: HashedTensor | None = None
     mask: Mask | None = None
+    surroundings: Surroundings | None = None
     files: Mapping[str, InputFile] = field(default_factory=dict)
     networks: Mapping[str, Denoiser] = field(default_factory=dict)
     one_at_a_time: bool = False

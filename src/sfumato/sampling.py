@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from sfumato.models.cascade import Stages, StageSettings, postprocess_of, stage_
 from sfumato.models.files.registry import model_of
 from sfumato.models.model import Model
 from sfumato.models.text_to_image import TextConditioner
+from sfumato.models.understanding import remarks_on
 from sfumato.progress import step_bar
 from sfumato.recipe import InputFile, Recipe
 from sfumato.results import Pictures
@@ -107,9 +109,13 @@ def sample(
     model: a model, a cascade, or the name or folder of a model (registry.load). what: None draws anything
     that the model draws without a condition. on_step sees every step and may end the run. max_rows: of one
     forward pass. progress: a bar with the time left, on stderr. settings: seed, count, steps, solver,
-    guidance and the others of `RunSettings`.
+    guidance and the others of `RunSettings`. A warning says what our own text-to-image models do not
+    understand of a prompt.
     """
+    model = model_of(model)
     run = make_run(model, what, **settings)
+    for remark in remarks_on(model, run.stages[0].expression):
+        warnings.warn(remark, stacklevel=2)
     with step_bar() if progress else nullcontext(None) as bar:
         (pictures,) = run_together([run], on_step=_both(on_step, bar), max_rows=max_rows)
     return pictures
@@ -162,6 +168,7 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
         low=_held(edit.low),
         keep=_held(edit.keep),
         mask=edit.mask if isinstance(edit.mask, Mask) else None,
+        surroundings=edit.surroundings,
         files={**(settings.get("files") or {}), **found},
         networks=settings.get("networks") or {},
         one_at_a_time=model.one_at_a_time,

@@ -19,7 +19,8 @@ from sfumato.core.hashed import HashedTensor, one_picture
 from sfumato.core.views import View
 from sfumato.errors import UsageError
 from sfumato.pictures.given import PictureSource, check_range, file_of, is_picture_source
-from sfumato.pictures.read import picture_size, read_mask, read_picture
+from sfumato.pictures.read import Convention, picture_size, read_mask, read_picture
+from sfumato.pictures.surroundings import Surroundings, read_surroundings
 from sfumato.recipe import InputFile
 
 Reading = Expression | str
@@ -35,6 +36,10 @@ class Edit:
     instead of strength: it is noised to this time, and all steps lead down from there.
     low: the picture that is made larger, by a model that does that.
     keep, mask: pixels of `keep` outside the mask (1 where pixels are made) stay exactly as they are.
+    mask_convention: of a mask that is no tensor: what marks the pixels to be made (read.read_mask).
+    crop_to_mask: of a picture that is no tensor the surroundings of the mask are made, not the middle.
+    surroundings: what the made pictures are laid back into; `fitted` finds it for pictures that are no
+        tensors and have another size than the run.
     jump, repeats: RePaint's resampling; repeats 1 is none.
     size: (H, W) of the canvas; None is the model's own.
 
@@ -48,6 +53,9 @@ class Edit:
     low: HashedTensor | PictureSource | None = None
     keep: HashedTensor | PictureSource | None = None
     mask: Mask | PictureSource | None = None
+    mask_convention: Convention = "white"
+    crop_to_mask: bool = False
+    surroundings: Surroundings | None = None
     jump: int = 10
     repeats: int = 1
     size: tuple[int, int] | None = None
@@ -77,9 +85,14 @@ class Edit:
         mask = self.mask
         if mask is not None and not isinstance(mask, Mask):
             assert self.keep is not None
-            path, mask = file_of(mask), Mask(read_mask(mask, size=_size_of(self.keep), resize=size))
+            if not isinstance(self.keep, HashedTensor) and picture_size(self.keep) != size:
+                return self._part(self.keep, mask, channels, size)
+            convention = self.mask_convention
+            path = file_of(mask)
+            region = read_mask(mask, convention=convention, size=_size_of(self.keep), resize=size)
+            mask = Mask(region)
             if path is not None:
-                files[mask.sha256] = InputFile(file=path, kind="mask")
+                files[mask.sha256] = InputFile(file=path, kind="mask", convention=convention)
         return replace(
             self,
             start=read(self.start, size),
@@ -87,6 +100,22 @@ class Edit:
             keep=read(self.keep, size),
             mask=mask,
         ), files
+
+    def _part(
+        self, picture: PictureSource, mask: PictureSource, channels: int, size: tuple[int, int]
+    ) -> tuple[Edit, Mapping[str, InputFile]]:
+        """`fitted` for a picture of another size: a part is made, and laid back into it."""
+        convention = self.mask_convention
+        around = read_surroundings(picture, mask, size, convention=convention, crop_to_mask=self.crop_to_mask)
+        x, inside = around.part(size, channels)
+        kept, region = HashedTensor(x), Mask(inside)
+        files: dict[str, InputFile] = {}
+        if (path := file_of(picture)) is not None:
+            files[kept.sha256] = InputFile(file=path, box=around.box)
+        if (path := file_of(mask)) is not None:
+            files[region.sha256] = InputFile(file=path, kind="mask", convention=convention, box=around.box)
+        start = None if self.start is None else kept
+        return replace(self, start=start, keep=kept, mask=region, surroundings=around), files
 
     def low_size(self) -> tuple[int, int]:
         """(H, W) of the picture that is made larger."""
@@ -231,18 +260,26 @@ def inpaint(
     strength: float = 1.0,
     jump: int = 10,
     repeats: int = 1,
+    mask_convention: Convention = "white",
+    crop_to_mask: bool = False,
 ) -> Edit:
     """Make the pixels inside the mask anew; those outside stay exactly (Lugmayr et al. 2022, RePaint).
 
     picture: as for `translate`. mask: a tensor (1, 1, H, W) of the picture's size, 1 where pixels are made;
-    or a picture in another form, white where pixels are made. Before each step the known region is replaced
-    by the noised picture. repeats > 1 goes back up `jump` steps that many times, so that the new part and
-    the old come to agree: better seams for `repeats` times the work.
+    or a picture in another form, white where pixels are made (or transparent, mask_convention "alpha").
+    A picture that is no tensor and has another size than the model's keeps it: the largest part that holds
+    the mask, or with crop_to_mask the mask and what surrounds it, is made at the model's size and laid back.
+
+    Before each step the known region is replaced by the noised picture. repeats > 1 goes back up `jump`
+    steps that many times, so that the new part and the old come to agree: better seams for `repeats` times
+    the work.
     """
     region = Mask(mask) if isinstance(mask, Tensor) else mask
     if not isinstance(region, Mask) and not is_picture_source(region):
         raise UsageError(f"a mask is a tensor, a file, a PIL picture or an array, not {type(mask).__name__}")
     kept = _given(picture)
+    if crop_to_mask and (isinstance(region, Mask) or isinstance(kept, HashedTensor)):
+        raise UsageError("crop_to_mask is for pictures that are no tensors: crop the tensors")
     if isinstance(region, Mask) and isinstance(kept, HashedTensor):
         (mh, mw), (h, w) = region.tensor.shape[-2:], kept.tensor.shape[-2:]
         if (mh, mw) != (h, w):
@@ -255,6 +292,8 @@ def inpaint(
         strength=strength,
         keep=kept,
         mask=region,
+        mask_convention=mask_convention,
+        crop_to_mask=crop_to_mask,
         jump=jump,
         repeats=repeats,
     )

@@ -22,6 +22,7 @@ from sfumato.evaluation.progress import OnProgress, step_hook
 from sfumato.evaluation.reader import ranks
 from sfumato.models.files.store import read_folder
 from sfumato.models.model import Model
+from sfumato.models.text.emoji import name_emoji
 from sfumato.models.text.encoder import load_text_encoder
 from sfumato.models.text.phrasing import without_frame
 from sfumato.sampling import MAX_ROWS, SamplerSettings, make_run, run_together
@@ -91,7 +92,7 @@ class EmojiJudge:
 
         A keyword of several concepts ("animal") means any of them.
         """
-        words = without_frame(text)
+        words = without_frame(name_emoji(text).text)
         if words in self._named:
             return self._named[words]
         similarity = self._labels @ load_text_encoder().encode([words]).sentence[0]  # (K,)

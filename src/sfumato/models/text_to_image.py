@@ -11,6 +11,7 @@ from sfumato.core.expression import Ask, Expression
 from sfumato.core.frame import Condition, Label, Prompt, Unconditional
 from sfumato.errors import UsageError
 from sfumato.models.networks.text_to_image import WORD, Words
+from sfumato.models.text.emoji import name_emoji
 from sfumato.models.text.encoder import Encoded, load_text_encoder
 from sfumato.models.text.phrasing import commonly, things
 from sfumato.models.text.word_vectors import BAG
@@ -82,7 +83,12 @@ class TextConditioner:
             case Label(index):
                 raise UsageError(f"the model knows no classes such as {index}: give it a text")
 
+    def without_style(self, text: str) -> str:
+        """What a prompt asks for, its emoji by their names and without its style."""
+        return self._split(text)[0]
+
     def _split(self, text: str) -> tuple[str, int]:
+        text = name_emoji(text).text
         found = self._style.search(text) if self.styles else None
         if found is None:
             return text.strip(), 0

@@ -8,7 +8,7 @@ writable is a SfumatoError. A file appears whole under its name or not at all.
 from sfumato.pictures.animation import save_animation
 from sfumato.pictures.files import check_destination
 from sfumato.pictures.given import PictureSource
-from sfumato.pictures.grid import grid, labelled_grid
+from sfumato.pictures.grid import captioned_grid, grid, labelled_grid
 from sfumato.pictures.metadata import read_metadata
 from sfumato.pictures.read import Size, picture_size, read_mask, read_picture
 from sfumato.pictures.write import encode_picture, pixels_digest, save_picture, to_image, to_uint8
@@ -16,6 +16,7 @@ from sfumato.pictures.write import encode_picture, pixels_digest, save_picture, 
 __all__ = [
     "Size",
     "PictureSource",
+    "captioned_grid",
     "check_destination",
     "encode_picture",
     "grid",

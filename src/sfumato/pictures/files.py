@@ -121,15 +121,26 @@ def encoding(path: Path, instead: str) -> Iterator[None]:
         raise SfumatoError(f"cannot write {one_line(path)} ({one_line(error)}): {instead}") from error
 
 
-def publish(path: Path, data: bytes) -> None:
-    """Writes `data` to `path` in one step: after an error the old file is still there."""
+class NameTakenError(SfumatoError):
+    """A file has the name of one that must not replace any."""
+
+
+def publish(path: Path, data: bytes, *, replace: bool = True) -> None:
+    """Writes `data` to `path` in one step: after an error the old file is still there.
+
+    replace: whether a file of that name is replaced; without it NameTakenError is raised.
+    """
     part = path.parent / f".sfumato-{secrets.token_hex(8)}.part"
     try:
         with part.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if not replace:
+            path.open("xb").close()  # takes the name, of two writers one alone
         os.replace(part, path)
+    except FileExistsError as error:
+        raise NameTakenError(f"{one_line(path)} is there already: choose another name") from error
     except (OSError, ValueError) as error:
         where = f"{one_line(path)} ({_reason(error)})"
         raise SfumatoError(f"cannot write {where}: choose another folder or name") from error

@@ -97,6 +97,65 @@ def labelled_grid(
     return to_tensor(sheet)[0]
 
 
+def captioned_grid(
+    cells: Sequence[Sequence[tuple[Tensor, str]]],
+    footers: Sequence[str],
+    columns: int | None = None,
+    *,
+    enlarge: int = 1,
+    gap: int = 16,
+    font_size: int = 12,
+) -> Tensor:
+    """A sheet of cells -> float32 (3,H',W') in [-1, 1], black on white.
+
+    A cell is some pictures (C,H,W) beside each other, each above its caption, and a footer below them.
+    Captions wrap to the width of their picture, or of 6 letters. columns: by default the square root of the
+    number of cells, rounded up. gap: pixels between and around the cells.
+    """
+    if not cells or len(cells) != len(footers) or not all(cells):
+        raise UsageError(
+            f"{len(cells)} cells and {len(footers)} footers: give each cell pictures and a footer"
+        )
+    columns = math.ceil(math.sqrt(len(cells))) if columns is None else columns
+    if columns < 1:
+        raise UsageError(f"columns {columns}: give 1 or more")
+    font = ImageFont.load_default(font_size)
+    drawn = [
+        _cell(cell, footer, font, enlarge, 6 * font_size) for cell, footer in zip(cells, footers, strict=True)
+    ]
+    columns = min(columns, len(drawn))
+    rows = [drawn[i : i + columns] for i in range(0, len(drawn), columns)]
+    wide = max(cell.width for cell in drawn)
+    heights = [max(cell.height for cell in row) for row in rows]
+    sheet = Image.new("RGB", (columns * (wide + gap) + gap, sum(heights) + gap * (len(rows) + 1)), "white")
+    top = gap
+    for row, height in zip(rows, heights, strict=True):
+        for index, cell in enumerate(row):
+            sheet.paste(cell, (gap + index * (wide + gap), top))
+        top += height + gap
+    return to_tensor(sheet)[0]
+
+
+def _cell(
+    cell: Sequence[tuple[Tensor, str]], footer: str, font: _Font, enlarge: int, narrowest: int
+) -> Image.Image:
+    images = [to_image(enlarge_pixels(x, enlarge)) for x, _ in cell]
+    widths = [max(image.width, narrowest) for image in images]
+    labels = [_label(text, wide, font) for (_, text), wide in zip(cell, widths, strict=True)]
+    across = sum(widths) + LABEL_GAP * (len(widths) - 1)
+    below = _label(footer, across, font)
+    pictures = max(image.height for image in images) + LABEL_GAP
+    captions = max(label.height for label in labels)
+    drawn = Image.new("RGB", (across, pictures + captions + below.height), "white")
+    left = 0
+    for image, label, wide in zip(images, labels, widths, strict=True):
+        drawn.paste(image, (left, 0))
+        drawn.paste(label, (left, pictures))
+        left += wide + LABEL_GAP
+    drawn.paste(below, (0, pictures + captions))
+    return drawn
+
+
 def _label(text: str, width: int, font: _Font) -> Image.Image:
     """The text wrapped to `width` pixels, black on a white picture that just holds it."""
     wrapped = "\n".join(line for part in text.splitlines() for line in _lines(part.split(), width, font))

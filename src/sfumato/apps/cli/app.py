@@ -6,6 +6,7 @@ A failure is one line on stderr, `error: …`; --debug shows where it happened.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,8 @@ from sfumato.apps.cli import (
     train,
 )
 from sfumato.apps.cli.expand import Command, with_options
+from sfumato.apps.cli.flags import FlagCommand, FlagGroup
+from sfumato.apps.cli.progress import quietly
 from sfumato.errors import SfumatoError
 from sfumato.version import __version__
 
@@ -46,8 +49,17 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     "Serve": (serve.studio, serve.serve),
 }
 
+# Arguments of the library that have another name on the command line
+FLAGS = {
+    "in_pixels": "--in-pixels",
+    "max_rows": "--max-rows",
+    "crop_to_mask": "--crop-to-mask",
+    "low_t": "--noise",
+}
+
 app = typer.Typer(
     name="sfumato",
+    cls=FlagGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["--help", "-h"]},
@@ -56,7 +68,9 @@ app = typer.Typer(
 for _panel, _commands in COMMANDS.items():
     for _command in _commands:
         _example = sys.modules[_command.__module__].EXAMPLES[_command.__name__]
-        app.command(rich_help_panel=_panel, epilog=f"Example: {_example}")(with_options(_command))
+        app.command(cls=FlagCommand, rich_help_panel=_panel, epilog=f"Example: {_example}")(
+            with_options(_command)
+        )
 
 
 def _print_version(wanted: bool) -> None:
@@ -72,6 +86,10 @@ def _about(
     ] = False,
     debug: Annotated[
         bool, Option("--debug", help="Show where an error happened; also after the command.")
+    ] = False,
+    quiet: Annotated[
+        bool,
+        Option("--quiet", help="Print errors and the names of files alone; also after the command."),
     ] = False,
 ) -> None:
     """Make pictures out of noise, several meanings at a time."""
@@ -92,10 +110,10 @@ def main(args: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if args is None else args)
     words = given[: given.index("--")] if "--" in given else given
-    debug = "--debug" in words
-    given = [word for word in words if word != "--debug"] + given[len(words) :]
+    debug, quiet = "--debug" in words, "--quiet" in words
+    given = [word for word in words if word not in ("--debug", "--quiet")] + given[len(words) :]
     try:
-        with _signals():
+        with _signals(), quietly(quiet):
             return _run(given, debug)
     except Stopped as stop:
         _say(f"stopped by {signal.Signals(stop.number).name}")
@@ -112,10 +130,15 @@ def _run(args: list[str], debug: bool) -> int:
         message = getattr(error, "format_message", error.__str__)()
         return _failed(error, message, 2, debug) if message else 2  # without one, help was shown
     except SfumatoError as error:
-        return _failed(error, str(error), error.exit_code, debug)
+        return _failed(error, as_typed(str(error)), error.exit_code, debug)
     except Exception as error:
         return _failed(error, _unforeseen(error), 1, debug)
     return code if isinstance(code, int) else 0
+
+
+def as_typed(message: str) -> str:
+    """A message of the library with the names of its arguments as flags."""
+    return re.sub(rf"(?<!-)\b({'|'.join(FLAGS)})\b", lambda found: FLAGS[found[0]], message)
 
 
 def _failed(error: Exception, message: str, code: int, debug: bool) -> int:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import typer
 
 from sfumato.apps.cli import names
+from sfumato.errors import did_you_mean
 
 Value = TypeVar("Value")
 
@@ -16,7 +17,9 @@ def choice(values: Sequence[str]) -> dict[str, Any]:
 
     def check(value: str | None) -> str | None:
         if value is not None and value not in values:
-            raise typer.BadParameter(f"{value!r} is not one of {', '.join(values)}")
+            raise typer.BadParameter(
+                f"{value!r} is not one of {', '.join(values)}{did_you_mean(value, values)}"
+            )
         return value
 
     return {"callback": check, "autocompletion": names.completing(values)}
@@ -27,8 +30,10 @@ def named(known: Sequence[str]) -> Callable[[list[str] | None], list[str] | None
 
     def check(values: list[str] | None) -> list[str] | None:
         for value in values or ():
-            if value.partition(":")[0].strip() not in known:
-                raise typer.BadParameter(f"{value!r} is not one of {', '.join(known)}")
+            if (name := value.partition(":")[0].strip()) not in known:
+                raise typer.BadParameter(
+                    f"{value!r} is not one of {', '.join(known)}{did_you_mean(name, known)}"
+                )
         return values
 
     return check

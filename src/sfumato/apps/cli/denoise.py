@@ -10,11 +10,12 @@ from typer import Argument, Option
 
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_on
-from sfumato.apps.cli.inputs import fitting
-from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, model_option
-from sfumato.apps.cli.outputs import check_outputs
+from sfumato.apps.cli.file_names import free_name
+from sfumato.apps.cli.inputs import check_inputs, fitting
+from sfumato.apps.cli.options import ENLARGE_HELP, Loading, model_option
 from sfumato.apps.cli.progress import progress_bar
 from sfumato.apps.cli.tables import print_table
+from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,20 +47,31 @@ def denoise(
         float, Option(help="Width of the blur in pixels of a picture 64 high.", callback=checks.finite)
     ] = 2.0,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the noise.")] = 0,
-    out: Annotated[Path, Option("--out", "-o", help="Sheet to write.")] = Path("denoise.png"),
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            help="Sheet to write; what has that name is replaced. By default the name of the picture with "
+            "-denoised, and nothing is replaced.",
+            show_default=False,
+        ),
+    ] = None,
     enlarge: Annotated[int, Option(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 3,
 ) -> None:
     """Noise a picture and denoise it by blur, in one step and iteratively: a sheet, and PSNR as a table."""
-    outputs = check_outputs("denoise", Output(out=out))
-    loaded = load_on(model, machine)
+    check_inputs(picture)
     import torch
 
-    from sfumato.pictures import labelled_grid, read_picture, save_picture
+    from sfumato.pictures import check_destination, labelled_grid, read_picture, save_picture
     from sfumato.study import denoise, psnr
 
+    sheet_file = check_destination(out or free_name(f"{picture.stem}-denoised", ".png"))
+    if sheet_file.resolve() == picture.resolve():
+        raise UsageError(f"--out {out} is the picture itself: choose another --out")
+    loaded = load_on(model, machine)
     channels, height, width = loaded.shape
     clean = read_picture(fitting(picture, loaded), size=(height, width), channels=channels)
-    outputs.refuse_inputs([str(picture)])
     settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
     levels = at or LEVELS
     found = []
@@ -71,7 +83,7 @@ def denoise(
     facts |= {"picture": str(picture), "prompt": prompt, "at": list(levels), **settings}
     drawn = [torch.cat(columns_of(one)).clamp(-1, 1) for one in found]
     sheet = labelled_grid(drawn, [f"t = {one.t:g}" for one in found], COLUMNS, enlarge=enlarge)
-    typer.echo(save_picture(sheet, outputs.picture, metadata={"denoise": facts, "version": 1}))
+    typer.echo(save_picture(sheet, sheet_file, metadata={"denoise": facts, "version": 1}))
     rows = [(f"{one.t:g}", *(f"{psnr(x, clean):.1f}" for x in columns_of(one))) for one in found]
     print_table(("t", *COLUMNS), *rows, title="PSNR in dB")
 

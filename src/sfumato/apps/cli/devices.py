@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sfumato.apps.cli.inputs import check_inputs
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
@@ -67,8 +68,16 @@ def placement(machine: Loading, stated: str = "auto") -> dict[str, Any]:
     return {"device": device, "dtype": dtype, "compile": machine.compile, "offload": machine.offload}
 
 
-def _loading(machine: Loading, stated: str) -> dict[str, Any]:
-    """How `load` and `load_cascade` load: the placement, and where weights and encoded prompts come from."""
+def _loading(models: Sequence[str], machine: Loading, stated: str) -> dict[str, Any]:
+    """How `load` and `load_cascade` load: the placement, and where weights and encoded prompts come from.
+
+    What can be checked without torch is checked first: the names of the models, and that files are there.
+    """
+    from sfumato.models.files.registry import check_name
+
+    for name in models:
+        check_name(name)
+    check_inputs(*machine.embeddings or ())
     sources = {"offline": machine.offline, "embeddings": machine.embeddings or ()}
     return {**placement(machine, stated), **sources}
 
@@ -77,14 +86,14 @@ def load_on(name: str, machine: Loading, *, stated: str = "auto") -> Model:
     """A model by its name or folder, placed as the options say. stated: see `placement`."""
     from sfumato.models.files.registry import load
 
-    return load(name, **_loading(machine, stated))
+    return load(name, **_loading([name], machine, stated))
 
 
 def load_whole_on(name: str, machine: Loading, *, stated: str = "auto") -> Stages:
     """A model by its name or folder, with the stage that ships with it. stated: see `placement`."""
     from sfumato.models.files.registry import load_whole
 
-    return load_whole(name, **_loading(machine, stated))
+    return load_whole(name, **_loading([name], machine, stated))
 
 
 def load_cascade_on(
@@ -93,5 +102,5 @@ def load_cascade_on(
     """A model and the stages that make its pictures larger, one of them in memory at a time."""
     from sfumato.models.files.registry import load_cascade
 
-    options = _loading(machine, stated)
+    options = _loading([name, *stages], machine, stated)
     return load_cascade(name, *stages, upscale=upscale, one_at_a_time=True, **options)

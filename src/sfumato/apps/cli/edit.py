@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 from typer import Argument, Option
 
 from sfumato.apps.cli import checks
-from sfumato.apps.cli.inputs import fitting
+from sfumato.apps.cli.inputs import check_inputs, fitting
 from sfumato.apps.cli.make_pictures import make
 from sfumato.apps.cli.options import PictureOptions, share_option
 from sfumato.apps.cli.progress import note
@@ -35,12 +35,13 @@ def translate(
     strength: Annotated[float, share_option("Distance from the picture, above 0 to 1; 1 forgets it.")] = 0.7,
 ) -> None:
     """Turn a picture into what a prompt says, keeping its layout."""
+    check_inputs(picture)
     from sfumato.techniques import translate
 
     def build(model: Stages) -> Edit:
         return translate(fitting(picture, model), prompt, strength=strength)
 
-    make("translate", options, build)
+    make(options, build)
 
 
 def inpaint(
@@ -59,6 +60,14 @@ def inpaint(
     show_mask: Annotated[
         Path | None, Option(help="Also write the mask, white where pixels are made.")
     ] = None,
+    crop_to_mask: Annotated[
+        bool,
+        Option(
+            "--crop-to-mask",
+            help="Make the surroundings of the mask at the model's size, not the middle of the picture: for "
+            "a small part of a large picture.",
+        ),
+    ] = False,
     strength: Annotated[
         float, share_option("How much of the picture under the mask is forgotten, above 0 to 1 (all).")
     ] = 1.0,
@@ -72,7 +81,11 @@ def inpaint(
         ),
     ] = 1,
 ) -> None:
-    """Make a part of a picture again; every other pixel stays as it is."""
+    """Make a part of a picture again; every other pixel stays as it is.
+
+    A picture of another size than the model's keeps its size: the made part is laid back into it.
+    """
+    check_inputs(picture, mask)
     if show_mask is not None:
         from sfumato.pictures import check_destination
 
@@ -82,22 +95,45 @@ def inpaint(
     files: dict[str, InputFile] = {}
 
     def build(model: Stages) -> Edit:
-        from sfumato.core.filters import Mask
-        from sfumato.pictures import picture_size, read_mask, save_picture
-        from sfumato.recipe import InputFile
         from sfumato.techniques import inpaint
 
-        fitting(picture, model)
         convention = cast(Literal["white", "alpha"], mask_convention)
-        size, fitted = picture_size(picture), model.shape[1:]
-        region = Mask(read_mask(mask, convention=convention, size=size, resize=fitted))
-        files[region.sha256] = InputFile(file=str(mask), kind="mask", convention=convention)
-        note(f"the mask covers {float(region.tensor.mean()):.0%} of the picture")
-        if show_mask is not None:
-            save_picture(region.tensor[0] * 2 - 1, show_mask)
-        return inpaint(picture, region, prompt, strength=strength, jump=jump, repeats=repeats)
+        edit = inpaint(
+            str(picture),
+            str(mask),
+            prompt,
+            strength=strength,
+            jump=jump,
+            repeats=repeats,
+            mask_convention=convention,
+            crop_to_mask=crop_to_mask,
+        )
+        channels, height, width = model.shape
+        fitted, found = edit.fitted(channels, (height, width))
+        files.update(found)
+        tell_mask(fitted, show_mask)
+        return fitted
 
-    make("inpaint", options, build, files=files)
+    make(options, build, files=files)
+
+
+def tell_mask(fitted: Edit, show_mask: Path | None) -> None:
+    """Say how much is made and in which part of the picture; write the mask, white where pixels are made."""
+    from sfumato.core.filters import Mask
+    from sfumato.pictures import save_picture
+
+    assert isinstance(fitted.mask, Mask)
+    region = fitted.mask.tensor[0]
+    if (around := fitted.surroundings) is not None:
+        _, _, tall, wide = around.box
+        note(
+            f"the model sees {wide} x {tall} pixels of {around.mask.shape[1]} x {around.mask.shape[0]}, at "
+            f"{region.shape[-1]} x {region.shape[-2]}; what it makes is laid back"
+        )
+        region = around.mask[None].float()
+    note(f"the mask covers {float(region.mean()):.1%} of the picture")
+    if show_mask is not None:
+        save_picture(region * 2 - 1, show_mask)
 
 
 def upscale(
@@ -115,10 +151,11 @@ def upscale(
     ] = None,
 ) -> None:
     """Make a picture larger, by a stage of a cascade or another upscaling model."""
+    check_inputs(picture)
     from sfumato.techniques import upscale
 
     def build(model: Stages) -> Edit:
         model.stages[0].upscaling()  # refuses one that is no upscaler before the picture is read
         return upscale(picture, prompt)
 
-    make("upscale", options, build, low_t=noise)
+    make(options, build, low_t=noise)

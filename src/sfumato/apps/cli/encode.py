@@ -7,6 +7,7 @@ import typer
 from typer import Argument, Option
 
 from sfumato.apps.cli.devices import load_on
+from sfumato.apps.cli.file_names import free_name
 from sfumato.apps.cli.options import Device, Fetching, Loading, model_option
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
@@ -23,18 +24,25 @@ def encode(
     model: Annotated[
         str, model_option("Name, folder or hub id of the model whose text encoder encodes.")
     ] = "deepfloyd",
-    out: Annotated[Path, Option("--out", "-o", help="File to write, .safetensors.")] = Path(
-        "prompts.safetensors"
-    ),
+    out: Annotated[
+        Path | None,
+        Option(
+            "--out",
+            "-o",
+            help="File to write, .safetensors; what has that name is replaced. By default that of the "
+            "prompts, and nothing is replaced.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Encode prompts for --embeddings, on a machine that has no text encoder.
 
     The empty prompt, which guidance needs, is encoded with them.
     """
+    texts = read_prompts(prompts)
     from sfumato.pictures import check_destination
 
-    check_destination(out, (".safetensors",))
-    texts = read_prompts(prompts)
+    out = check_destination(out or free_name(prompts.stem, ".safetensors"), (".safetensors",))
     loaded = load_on(model, Loading(device=device.device, offline=fetching.offline))
     from sfumato.models.pretrained.prompts import encoded_prompts
 

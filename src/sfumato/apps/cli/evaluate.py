@@ -12,8 +12,11 @@ from sfumato.apps.cli.make_pictures import sampler_settings
 from sfumato.apps.cli.options import Machine, SamplerOptions
 from sfumato.apps.cli.progress import progress_bar
 from sfumato.apps.cli.tables import print_table
+from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sfumato.evaluation.digits import DigitReport
     from sfumato.evaluation.emoji import EmojiReport
 
@@ -32,8 +35,9 @@ def evaluate(
             "-n",
             min=2,
             max=names.MAX_COUNT,
-            help="How many pictures to draw: 1000 digits by default, or emoji of 300 labels and of as many "
-            "words that no caption contains.",
+            help="How many pictures to draw: of digits 500, 1000 (the default), 2000 or 5000, for which "
+            "figures of real digits ship; of emoji so many labels, by default 300, and as many words that "
+            "no caption contains.",
         ),
     ] = None,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the first picture.")] = 0,
@@ -57,10 +61,17 @@ def evaluate(
             bar.hide()
             print_emoji(model.name, found)
         else:
+            check_count(count, digits.load_judge().yardsticks)
             draw_digits, classes = digits.draw_function(model, **settings), bool(model.class_names)
             report = digits.evaluate(draw_digits, count=count or DIGITS, seed=seed, conditional=classes)
             bar.hide()
             print_digits(model.name, report)
+
+
+def check_count(count: int | None, counts: Iterable[int]) -> None:
+    """UsageError for a number of digits without figures for real ones."""
+    if count is not None and count not in counts:
+        raise UsageError(f"--count {count}: an evaluation of digits takes {', '.join(map(str, counts))}")
 
 
 def print_digits(name: str, report: DigitReport) -> None:

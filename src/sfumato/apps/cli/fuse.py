@@ -42,7 +42,7 @@ def generate(
         from sfumato.core.expression import prompt as prompt_of
         from sfumato.core.expression import unconditional
 
-        what = prompt_of(prompt) if prompt is not None else unconditional()
+        what = prompt_of(prompt) if prompt and prompt.strip() else unconditional()
         if negative is None:
             return what
         scale = model.defaults.guidance if options.guidance is None else options.guidance
@@ -51,7 +51,7 @@ def generate(
         return what.guided(scale, negative=negative, between=model.defaults.guidance_between)
 
     chosen = options if negative is None else replace(options, guidance=None)
-    make("generate", chosen, build, picking=picking)
+    make(chosen, build, picking=picking)
 
 
 def anagram(
@@ -72,7 +72,7 @@ def anagram(
     """Draw a picture that reads differently when it is turned, flipped or rearranged."""
     from sfumato.techniques import anagram
 
-    make("anagram", options, lambda _: anagram(*prompts, view=view or "flip"), picking=picking)
+    make(options, lambda _: anagram(*prompts, view=view or "flip"), picking=picking)
 
 
 def hybrid(
@@ -94,7 +94,6 @@ def hybrid(
     from sfumato.techniques import hybrid
 
     make(
-        "hybrid",
         options,
         lambda _: hybrid(far=far, near=near, middle=middle, sigma=sigma or None),
         picking=picking,
@@ -114,7 +113,7 @@ def compose(
     """Draw a picture of several prompts at once, without those of --without."""
     from sfumato.techniques import compose
 
-    make("compose", options, lambda _: compose(*prompts, weights=weight or None, without=without or ()))
+    make(options, lambda _: compose(*prompts, weights=weight or None, without=without or ()))
 
 
 def panorama(
@@ -144,4 +143,4 @@ def panorama(
             )
         return panorama(prompt, size=(size[0] // times, size[1] // times), overlap=overlap)
 
-    make("panorama", options, build)
+    make(options, build)

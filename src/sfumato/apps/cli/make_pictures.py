@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from sfumato.apps.cli.devices import load_cascade_on, load_whole_on
 from sfumato.apps.cli.outputs import OutputFiles, check_outputs
@@ -20,11 +19,12 @@ from sfumato.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sfumato.apps.cli.options import Output, Picking, PictureOptions, SamplerOptions
+    from sfumato.apps.cli.options import Picking, PictureOptions, SamplerOptions
     from sfumato.core.expression import Expression
     from sfumato.core.sampler import Step
     from sfumato.core.writing import Inputs
     from sfumato.models.cascade import Stages, StageSettings
+    from sfumato.pictures.surroundings import Surroundings
     from sfumato.recipe import InputFile, Recipe
     from sfumato.results import Pictures
     from sfumato.techniques import Edit
@@ -34,7 +34,6 @@ SECONDS, HOLD = 3.0, 1.0  # of an animation, and how long its last frame stays
 
 
 def make(
-    command: str,
     options: PictureOptions,
     build: Callable[[Stages], Expression | Edit | str],
     *,
@@ -48,13 +47,14 @@ def make(
     is the model's default. files: where `build` reads its tensors from.
     """
     among = None if picking is None else pictures_to_pick_from(picking, options)
-    outputs = check_outputs(command, options, options.recipe_out)
+    outputs = check_outputs(options, options.recipe_out)
     settings = sampler_settings(options)
     model = load_sampled(options)
-    from sfumato.sampling import make_recipe
+    from sfumato.runs import write_run
+    from sfumato.sampling import make_run
 
     what = build(model)
-    recipe, inputs = make_recipe(
+    made = make_run(
         model,
         what,
         seed=options.seed,
@@ -65,12 +65,32 @@ def make(
         files=files,
         **settings,
     )
-    outputs.refuse_inputs([file.file for file in recipe.inputs.values()], recipe.seeds)
+    recipe, inputs = write_run(made)
+    outputs = say_remarks(outputs, model, made.stages[0].expression)
+    seeds = recipe.seeds if options.count > 1 else recipe.seeds[:1]
+    outputs.check_run([file.file for file in recipe.inputs.values()], seeds, sheet=options.grid)
     if among is None:
-        run_recipe(recipe, model, inputs, outputs=outputs, max_rows=options.max_rows)
+        run_recipe(
+            recipe,
+            model,
+            inputs,
+            outputs=outputs,
+            max_rows=options.max_rows,
+            surroundings=made.surroundings,
+        )
     else:
         picker = Picker(model, what, keep=options.count)
         run_and_pick(recipe, model, inputs, picker, outputs=outputs, max_rows=options.max_rows)
+
+
+def say_remarks(outputs: OutputFiles, model: Stages, e: Expression) -> OutputFiles:
+    """Say what the model does not understand of the prompts; the outputs, which say it in JSON."""
+    from sfumato.models.understanding import remarks_on
+
+    remarks = remarks_on(model, e)
+    for remark in remarks:
+        note(f"warning: {remark}")
+    return replace(outputs, remarks=tuple(remarks))
 
 
 def load_sampled(options: PictureOptions) -> Stages:
@@ -93,9 +113,18 @@ def stage_settings(options: PictureOptions) -> list[StageSettings]:
 
 
 def run_recipe(
-    recipe: Recipe, model: Stages, inputs: Inputs, *, outputs: OutputFiles, max_rows: int | None
+    recipe: Recipe,
+    model: Stages,
+    inputs: Inputs,
+    *,
+    outputs: OutputFiles,
+    max_rows: int | None,
+    surroundings: Surroundings | None = None,
 ) -> None:
-    """Run a recipe. Write pictures as soon as they are done, sheets and animations at the end."""
+    """Run a recipe. Write pictures as soon as they are done, sheets and animations at the end.
+
+    surroundings: what each picture is laid back into; on sheets and animations it is not.
+    """
     from sfumato.results import Pictures
 
     start, options = time.monotonic(), outputs.options
@@ -105,11 +134,12 @@ def run_recipe(
         if options.grid:
             parts.append(pictures.x)
         else:
-            outputs.write(pictures, numbered=recipe.count > 1)
+            whole = replace(pictures, surroundings=surroundings)
+            outputs.write(whole, numbered=recipe.count > 1)
     if options.grid:
         outputs.write_sheet(Pictures(joined(parts), recipe))
     if film is not None and options.animate is not None:
-        typer.echo(film.save(options.animate, options))
+        outputs.tell_other(film.save(options.animate, outputs))
     outputs.write_recipe(recipe)
     pictures_made = "1 picture" if recipe.count == 1 else f"{recipe.count} pictures"
     note(f"{pictures_made}, seed {recipe.seed}, {time.monotonic() - start:.1f} s")
@@ -129,11 +159,15 @@ def run_and_pick(
 
     start = time.monotonic()
     made = joined([pictures.x for pictures in make_parts(recipe, model, inputs, max_rows)])
-    rows, described = picker.best(made)
-    for row, text in zip(rows, described, strict=True):
-        single = recipe.single(row)
-        outputs.write(Pictures(made[row : row + 1], single), numbered=len(rows) > 1)
-        note(f"seed {single.seed}: {text}")
+    best = picker.best(made)
+    rows = [chosen.row for chosen in best]
+    for chosen in best:
+        single = recipe.single(chosen.row)
+        picture = Pictures(made[chosen.row : chosen.row + 1], single)
+        outputs.write(picture, numbered=len(rows) > 1, scores=[chosen.scores])
+        note(f"seed {single.seed}: {chosen.described}")
+    if best[0].unclear:
+        note(picker.advice(len(made)))
     outputs.write_recipe(recipe.single(rows[0]))
     note(f"{len(rows)} of {len(made)} pictures, {time.monotonic() - start:.1f} s")
 
@@ -185,13 +219,15 @@ class Film:
         if last or step.index % math.ceil(step.total / FRAMES) == 0:
             self._estimates.setdefault(step.index, []).append(step.x0.cpu())
 
-    def save(self, path: Path, output: Output) -> Path:
+    def save(self, path: Path, outputs: OutputFiles) -> Path:
         """Write the animation of the picture, or of a sheet of all pictures."""
         from sfumato.pictures import grid, save_animation
 
-        recipe, enlarge = self._recipe, output.enlarge
+        recipe, output = self._recipe, outputs.options
+        sheet = recipe.count > 1 or output.grid
+        enlarge = outputs.enlarged(recipe.made_size[0], sheet=sheet)
         frames = [_enlarged(joined(parts), recipe.made_size) for parts in self._estimates.values()]
-        if recipe.count > 1 or output.grid:
+        if sheet:
             frames, enlarge = [grid(x, output.columns, enlarge=enlarge) for x in frames], 1
         else:
             frames = [x[0] for x in frames]

@@ -64,4 +64,11 @@ def _draws(description: dict[str, Any]) -> str:
     channels, height, width = description.get("shape") or ("?",) * 3
     colour = "grey" if channels == 1 else "RGB" if channels == 3 else ""
     pictures = f"{width} x {height} {colour}".strip()
-    return f"{', '.join(map(str, names)) or 'no prompts'}; {pictures}"
+    return f"{', '.join(map(str, names)) or _takes(description)}; {pictures}"
+
+
+def _takes(description: dict[str, Any]) -> str:
+    """What a model without classes is asked with."""
+    network = description.get("network")
+    kind = network.get("kind") if isinstance(network, dict) else None
+    return {"prompted": "free text", "upscaling": "small pictures"}.get(str(kind), "no prompts")

@@ -177,16 +177,32 @@ class Output:
         _output(
             "--out",
             "-o",
-            help="Picture to write: .png, .jpg, .jpeg or .webp; <command>.png by default. "
-            "The name of each of several pictures gets its seed.",
+            help="Picture to write: .png, .jpg, .jpeg or .webp; - is a PNG on stdout. What has that name is "
+            "replaced; the name of each of several pictures gets its seed. By default words of the prompt "
+            "and the seed, such as rocket-777.png, and nothing is replaced.",
         ),
     ] = None
-    grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures.")] = False
+    no_clobber: Annotated[
+        bool, _output("--no-clobber", help="Refuse to replace a file, also one that --out names.")
+    ] = False
+    as_json: Annotated[
+        bool,
+        _output("--json", help="Print a line of JSON for each picture: its path, seed, scores and warnings."),
+    ] = False
+    grid: Annotated[bool, _output("--grid", help="Write one sheet of all pictures, with captions.")] = False
     columns: Annotated[
         int | None,
         _output(min=1, max=names.MAX_COUNT, help="Columns of the sheet; by default as many as rows."),
     ] = None
-    enlarge: Annotated[int, _output(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 1
+    enlarge: Annotated[
+        int | None,
+        _output(
+            min=1,
+            max=names.MAX_ENLARGE,
+            help="Make every pixel this many pixels wide and high; 1 is the pixels as they were made. By "
+            "default small pictures become at least 256 pixels high, 128 on a sheet; not on stdout.",
+        ),
+    ] = None
     animate: Annotated[
         Path | None,
         _output(help="Also write an animation of the model's estimate at each step: .gif or .mp4."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sfumato.errors import UsageError
@@ -17,6 +18,40 @@ if TYPE_CHECKING:
 AMONG = 16
 
 
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """One of the best pictures: its row, the probability of each prompt, its concealment."""
+
+    row: int
+    probabilities: tuple[float, ...]
+    concealment: float
+
+    @property
+    def unclear(self) -> bool:
+        """Whether one of the prompts does not count as seen."""
+        from sfumato.evaluation.illusions import WORKS
+
+        return min(self.probabilities) < WORKS
+
+    @property
+    def scores(self) -> dict[str, object]:
+        """The scores as JSON has them."""
+        found: dict[str, object] = {"probabilities": [round(p, 4) for p in self.probabilities]}
+        if len(self.probabilities) > 1:
+            found["concealment"] = round(self.concealment, 4)
+        return found
+
+    @property
+    def described(self) -> str:
+        """The scores in words."""
+        if len(self.probabilities) == 1:
+            return f"probability of its prompt by the classifier: {self.probabilities[0]:.1%}"
+        readings = ", ".join(f"{p:.1%}" for p in self.probabilities)
+        return (
+            f"probabilities of its prompts by the classifier: {readings}; concealment {self.concealment:.2f}"
+        )
+
+
 class Picker:
     """An expression and the classifier that judges its pictures; UsageError where none can judge them."""
 
@@ -29,14 +64,30 @@ class Picker:
         for look in looks(self.expression):
             self.reader.meaning(look.text)
 
-    def best(self, pictures: Tensor) -> tuple[list[int], list[str]]:
-        """The rows of the pictures to keep, best first, and a description of each."""
+    def best(self, pictures: Tensor) -> list[Chosen]:
+        """The pictures to keep, best first."""
         from sfumato.evaluation.illusions import pick_best
 
         rows, scores = pick_best(self.reader, pictures, self.expression, keep=self.keep)
-        return rows, [
-            _described(scores.probability[row].tolist(), float(scores.concealment[row])) for row in rows
+        return [
+            Chosen(
+                row=row,
+                probabilities=tuple(scores.probability[row].tolist()),
+                concealment=float(scores.concealment[row]),
+            )
+            for row in rows
         ]
+
+    def advice(self, among: int) -> str:
+        """What to say when even the best of so many pictures does not show its prompts clearly."""
+        from sfumato.evaluation.illusions import looks
+
+        several = len(looks(self.expression)) > 1
+        other = "prompts of a like shape, or another --view or --sigma" if several else "other words"
+        return (
+            f"even the best of {among} does not show {'all its prompts' if several else 'its prompt'} "
+            f"clearly: try --from {4 * among}, another --seed, {other}"
+        )
 
 
 def pictures_to_pick_from(picking: Picking, options: PictureOptions) -> int | None:
@@ -59,10 +110,3 @@ def pictures_to_pick_from(picking: Picking, options: PictureOptions) -> int | No
             "--recipe-out holds one recipe, but each picture of --pick has its own: use --count 1"
         )
     return among
-
-
-def _described(probabilities: list[float], concealment: float) -> str:
-    if len(probabilities) == 1:
-        return f"probability of its prompt by the classifier: {probabilities[0]:.1%}"
-    readings = ", ".join(f"{p:.1%}" for p in probabilities)
-    return f"probabilities of its prompts by the classifier: {readings}; concealment {concealment:.2f}"

@@ -1,16 +1,30 @@
-"""Progress on stderr, on a terminal only: a bar with the time left."""
+"""What stderr says on the way: notes, and on a terminal a bar with the time left; nothing under --quiet."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+_quiet = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def quietly(quiet: bool) -> Iterator[None]:
+    """Whether notes and bars are left out while the block runs."""
+    token = _quiet.set(quiet)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)
 
 
 class Bar:
@@ -54,10 +68,11 @@ def progress_bar(what: str) -> Iterator[Bar]:
 
 
 def on_terminal() -> bool:
-    """Whether stderr is a terminal."""
-    return sys.stderr.isatty()
+    """Whether stderr is a terminal, and is to show progress."""
+    return sys.stderr.isatty() and not _quiet.get()
 
 
 def note(text: str) -> None:
     """Print one line on stderr; stdout holds the names of the files that were written."""
-    typer.echo(text, err=True)
+    if not _quiet.get():
+        typer.echo(text, err=True)

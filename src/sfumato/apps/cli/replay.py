@@ -12,11 +12,12 @@ import typer
 from typer import Argument, Option
 
 from sfumato.apps.cli.devices import load_cascade_on, load_on
-from sfumato.apps.cli.inputs import find_inputs
-from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe
+from sfumato.apps.cli.inputs import check_inputs, find_inputs
+from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe, say_remarks
 from sfumato.apps.cli.options import Machine, RunOptions
 from sfumato.apps.cli.outputs import RECIPES, check_outputs
 from sfumato.apps.cli.progress import note
+from sfumato.apps.cli.sheets import captioned_sheet
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     from sfumato.core.writing import Inputs
     from sfumato.models.cascade import Stages
+    from sfumato.pictures.surroundings import Surroundings
     from sfumato.recipe import Recipe
 
-EXAMPLES = {"replay": "sfumato replay generate.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
+EXAMPLES = {"replay": "sfumato replay red-apple-7.png", "run": "sfumato run recipe.yaml --count 16 --grid"}
 FILMS = (".gif", ".mp4")
 
 Yes = Annotated[
@@ -71,16 +73,28 @@ def run(
     """Make the pictures of a recipe file."""
     from sfumato.recipe import parse_recipe, read_recipe
 
-    outputs = check_outputs("run", options)
+    check_inputs(recipe)
+    outputs = check_outputs(options)
     read = read_recipe(recipe)
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
     loaded = load_for(chosen, replacements, options)
+    from sfumato.core.notation import from_json
+
     inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
     if not yes:
-        check_costs([chosen], loaded, [inputs])
-    outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
-    run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
+        check_costs([chosen], loaded, [inputs.tensors])
+    outputs = say_remarks(outputs, loaded, from_json(chosen.expression, inputs.tensors))
+    files = [file.file for file in chosen.inputs.values()]
+    outputs.check_run(files, chosen.seeds, sheet=options.grid)
+    run_recipe(
+        chosen,
+        loaded,
+        inputs.tensors,
+        outputs=outputs,
+        max_rows=options.max_rows,
+        surroundings=inputs.surroundings,
+    )
 
 
 def replay(
@@ -102,10 +116,11 @@ def replay(
     They agree exactly, or within one grey level (another machine or batch adds in another order), or differ:
     then the exit code is 1. A recipe file is run; it holds no pixels to compare.
     """
+    check_inputs(picture, recipe)
     if picture.suffix.lower() in RECIPES:
         if recipe is not None:
             raise UsageError(f"--recipe goes with a picture, and {picture} is a recipe: leave --recipe out")
-        options = RunOptions(out=out or Path("replay.png"), **vars(machine))
+        options = RunOptions(out=out, **vars(machine))
         run(options=options, recipe=picture, replacements=replacements, yes=yes)
         note("a recipe holds no pixels: there is nothing to compare")
         return
@@ -116,10 +131,11 @@ def replay(
     model, parts = load_for(recipes[0], replacements, machine), []
     found = [find_inputs(one, model, beside=picture.parent, folder=replacements.inputs) for one in recipes]
     if not yes:
-        check_costs(recipes, model, found)
+        check_costs(recipes, model, [inputs.tensors for inputs in found])
     for one, inputs in zip(recipes, found, strict=True):
-        parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
-    _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
+        made = make_parts(one, model, inputs.tensors, machine.max_rows)
+        parts += [_laid_back(pictures.x, inputs.surroundings, metadata) for pictures in made]
+    _compare(picture, joined(parts), metadata, recipes[0], out)
 
 
 def check_costs(recipes: Sequence[Recipe], model: Stages, inputs: Sequence[Inputs]) -> None:
@@ -193,7 +209,12 @@ def _recipes(metadata: Mapping[str, Any]) -> list[Recipe]:
     return recipes
 
 
-def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
+def _laid_back(x: Tensor, surroundings: Surroundings | None, metadata: Mapping[str, Any]) -> Tensor:
+    """Pictures as their file has them: laid into their surroundings, but on a sheet as they were made."""
+    return x if surroundings is None or "sheet" in metadata else surroundings.around(x)
+
+
+def laid_out(x: Tensor, metadata: Mapping[str, Any], recipe: Recipe) -> Tensor:
     """Pictures (N, C, H, W) in the layout of the file that has this metadata: (C, H', W').
 
     Raises:
@@ -207,7 +228,10 @@ def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
         columns = layout.get("columns")
         if columns is not None and not isinstance(columns, int):
             raise UsageError(f"the sheet has {columns!r} columns: not a whole number")
-        return grid(x, columns, enlarge=layout.get("enlarge", 1))
+        enlarge = layout.get("enlarge", 1)
+        if layout.get("captions"):
+            return captioned_sheet(x, recipe, columns, enlarge)
+        return grid(x, columns, enlarge=enlarge)
     if len(x) != 1:
         raise UsageError(
             f"the recipe makes {len(x)} pictures, and the file holds one without the layout of a sheet"
@@ -215,19 +239,23 @@ def laid_out(x: Tensor, metadata: Mapping[str, Any]) -> Tensor:
     return enlarge_pixels(x[0], metadata.get("enlarge", 1))
 
 
-def _compare(
-    picture: Path, x: Tensor, metadata: Mapping[str, Any], parameters: str, out: Path | None
-) -> None:
+def _compare(picture: Path, x: Tensor, metadata: Mapping[str, Any], recipe: Recipe, out: Path | None) -> None:
     """Say whether the file and the new picture agree, after both were encoded in one format."""
     from sfumato.pictures import read_picture, save_picture, to_uint8
+    from sfumato.pictures.grid import MAX_ENLARGE
 
+    theirs = to_uint8(read_picture(picture)).int()
+    if not metadata.keys() & {"sheet", "enlarge"}:  # a file without metadata may be enlarged
+        times = theirs.shape[-2] // x.shape[-2]
+        if 1 < times <= MAX_ENLARGE and theirs.shape[-2:] == (times * x.shape[-2], times * x.shape[-1]):
+            metadata = {**metadata, "enlarge": times}
     with tempfile.TemporaryDirectory() as folder:
         new = Path(folder, f"new{picture.suffix.lower()}")
-        laid = laid_out(x, metadata)
+        laid = laid_out(x, metadata, recipe)
         save_picture(laid, new)
-        ours, theirs = to_uint8(read_picture(new)).int(), to_uint8(read_picture(picture)).int()
+        ours = to_uint8(read_picture(new)).int()
     if out is not None:
-        typer.echo(save_picture(laid, out, metadata=metadata, parameters=parameters))
+        typer.echo(save_picture(laid, out, metadata=metadata, parameters=recipe.parameters()))
     agree, found = _agreement(ours, theirs)
     typer.echo(f"{picture}: the pixels {found}")
     if not agree:

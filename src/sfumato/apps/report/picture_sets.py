@@ -151,7 +151,9 @@ def _command(model: Stages, made: MadeSet) -> str:
     picture_set = made.picture_set
     if picture_set.command is None:
         recipe = made.file.replace(".png", ".yaml")
-        return shlex.join(["sfumato", "run", recipe, *model_words(model), "--out", made.file])
+        return shlex.join(
+            ["sfumato", "run", recipe, *model_words(model), "--enlarge", "1", "--out", made.file]
+        )
     options = picture_set.settings() | ({"count": picture_set.count} if picture_set.count > 1 else {})
     if picture_set.best_of is not None:
         options |= {"pick": "best", "from": picture_set.best_of}
@@ -160,7 +162,7 @@ def _command(model: Stages, made: MadeSet) -> str:
         *model_words(model),
         *(w for key, value in options.items() for w in (f"--{key}", _plain(value))),
     ]
-    return shlex.join(["sfumato", *words, "--out", made.file])
+    return shlex.join(["sfumato", *words, "--enlarge", "1", "--out", made.file])
 
 
 def _python(model: Snippet, made: MadeSet) -> Snippet:

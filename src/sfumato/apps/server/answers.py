@@ -58,6 +58,7 @@ class Service:
             images = Images(
                 created=int(waiting.kept.job.created),
                 data=await self._pictures(request, waiting.kept, order.delivery),
+                warnings=list(order.warnings),
                 output_format=order.delivery.output_format or "png",
                 size=waiting.size,
             )
@@ -89,6 +90,7 @@ class Service:
             progress=round(job.progress, 4),
             seconds_left=0.0 if job.state.ended else round(self.worker.seconds_left(job), 2),
             recipes=[recipe.plain() for recipe, _ in job.recipes],
+            warnings=list(kept.warnings),
             data=await self._pictures(request, kept, delivery or Delivery()) if done else None,
             error=refusal(job.error).body["error"] if job.error is not None else None,
         )
@@ -139,7 +141,7 @@ class _WaitingRequest:
             listener=listen,
             name=request.state.request_id,
         )
-        self.kept = KeptJob(job, self.order.enlarge)
+        self.kept = KeptJob(job, self.order.enlarge, tuple(self.order.warnings))
         self.service.store.keep(self.kept)
         return self
 
@@ -198,7 +200,8 @@ class _WaitingRequest:
                         previews += 1
                     case Made(picture=i):
                         data = await encoded(self.kept, i, self.order.delivery)
-                        yield self._event(f"{kind}.completed", data, usage=Usage().model_dump())
+                        more = {"usage": Usage().model_dump(), "warnings": list(self.order.warnings)}
+                        yield self._event(f"{kind}.completed", data, **more)
                 event = await self.events.get()
             _check(event)
         except ApiError as error:

@@ -16,6 +16,7 @@ from sfumato.core.hashed import HashedTensor
 from sfumato.core.notation import from_json, to_json
 from sfumato.errors import UsageError
 from sfumato.models.cascade import Stages
+from sfumato.models.understanding import remarks_on
 from sfumato.pictures import picture_size, read_mask, read_picture
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import make_recipe
@@ -33,11 +34,15 @@ Files = Mapping[str, Sequence[bytes]]  # the uploaded files by the names of thei
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """Recipes to run, the whole factor that enlarges their pictures, and how these are returned."""
+    """Recipes to run, the whole factor that enlarges their pictures, and how these are returned.
+
+    warnings: what the model did not understand, and what was done to uploads.
+    """
 
     parts: Sequence[Part]
     enlarge: int
     delivery: Delivery
+    warnings: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.delivery.partial_images and sum(part.recipe.count for part in self.parts) > 1:
@@ -87,7 +92,8 @@ def images(worker: Worker, body: ImageRequest, files: Files, settings: Settings)
             guidance=scale,
         )
         parts.append(Part(recipe=recipe, inputs=inputs))
-    return Order(parts=parts, enlarge=times, delivery=body)
+    warnings = [*remarks_on(model, what), *_reductions(files.get("image", ()), model)]
+    return Order(parts=parts, enlarge=times, delivery=body, warnings=warnings)
 
 
 def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
@@ -130,7 +136,8 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
     except (UsageError, RecursionError) as error:
         deep = UsageError("the recipe is nested too deep") if isinstance(error, RecursionError) else error
         raise refusal(deep, "recipe") from None
-    return Order(parts=[Part(recipe=whole, inputs=inputs)], enlarge=body.enlarge, delivery=body)
+    parts = [Part(recipe=whole, inputs=inputs)]
+    return Order(parts=parts, enlarge=body.enlarge, delivery=body, warnings=remarks_on(model, e))
 
 
 # --------------------------------------------------------------------------------------------- pieces
@@ -183,6 +190,17 @@ def _changes(
         else:
             default = TRANSLATED if isinstance(body, Edit) else VARIED
             yield translate(x, what, strength=body.strength or default)
+
+
+def _reductions(uploads: Sequence[bytes], model: Stages) -> Iterator[str]:
+    """What to say of each upload that has another size than the model's pictures."""
+    _, height, width = model.shape
+    for data in uploads:
+        if (size := picture_size(data)) != (height, width):
+            yield (
+                f"the picture of {size[1]}x{size[0]} was cropped and resized to {width}x{height}, and so is "
+                "what is answered"
+            )
 
 
 @contextmanager

@@ -23,6 +23,12 @@ def _known_solver(name: str) -> str:
     return name
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank")
+    return text
+
+
 SolverName = Annotated[str, Field(json_schema_extra={"enum": list(SOLVERS)}), AfterValidator(_known_solver)]
 OutputFormat = Literal["png", "jpeg", "webp"]
 UserName = Annotated[str | None, Field(max_length=512)]
@@ -91,7 +97,7 @@ class ImageRequest(Delivery):
 class Generate(ImageRequest):
     """Pictures of a prompt."""
 
-    prompt: str = Field(min_length=1, max_length=32_000)
+    prompt: Annotated[str, AfterValidator(_not_blank)] = Field(min_length=1, max_length=32_000)
     negative_prompt: str | None = Field(default=None, max_length=32_000)
     guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
 
@@ -172,6 +178,7 @@ class Images(BaseModel):
 
     created: int
     data: list[Image]
+    warnings: list[str] = Field(default=[], description="What the model did not understand of the prompt.")
     background: Literal["opaque"] = "opaque"
     output_format: OutputFormat
     size: str
@@ -206,5 +213,6 @@ class JobInfo(BaseModel):
     progress: float
     seconds_left: float
     recipes: list[dict[str, Any]]
+    warnings: list[str] = []
     data: list[Image] | None = None
     error: dict[str, Any] | None = None

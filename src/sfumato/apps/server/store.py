@@ -21,10 +21,11 @@ class File:
 
 @dataclass(frozen=True, eq=False)
 class KeptJob:
-    """A job, and the whole factor that enlarges its pictures."""
+    """A job, the whole factor that enlarges its pictures, and what its answer warns of."""
 
     job: Job
     enlarge: int
+    warnings: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:

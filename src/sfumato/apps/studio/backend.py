@@ -11,16 +11,18 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL.Image import Image
 from torch import Tensor
 
 from sfumato.core.expression import Expression
+from sfumato.core.notation import from_json
 from sfumato.core.writing import Inputs
 from sfumato.errors import UsageError
 from sfumato.models.cascade import Stages
+from sfumato.models.understanding import remarks_on
 from sfumato.pictures import to_image
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import Recipe
@@ -179,15 +181,28 @@ class Backend:
         """
         self.stop(session)
         visitor = self.visitor(session)
+        remarks = "".join(map(status_html, self._remarks(parts)))
         events: queue.Queue[Event] = queue.Queue()
         job = self.worker.submit(parts, client=f"studio/{session}", previews=PREVIEWS, listener=events.put)
         visitor.job = job
         try:
-            yield from self._follow(visitor, job, events)
+            for update in self._follow(visitor, job, events):
+                yield replace(update, status=update.status + remarks) if update.made else update
         finally:
             self.worker.cancel(job)
             if visitor.job is job:
                 visitor.job = None
+
+    def _remarks(self, parts: Sequence[Part]) -> list[str]:
+        """What the models do not understand of the prompts of some recipes."""
+        found = (
+            remark
+            for part in parts
+            for remark in remarks_on(
+                self.model(part.recipe.model), from_json(part.recipe.expression, part.inputs)
+            )
+        )
+        return list(dict.fromkeys(found))
 
     def _follow(self, visitor: Visitor, job: Job, events: queue.Queue[Event]) -> Iterator[Update]:
         shown: list[Tensor | None] = [None] * len(job)

@@ -5,13 +5,14 @@ torch is imported by the functions alone, so that a command line can list and co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sfumato.errors import ModelUnavailableError, UsageError
+from sfumato.errors import ModelUnavailableError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -60,9 +61,61 @@ HUB = {
 }
 
 
+DESCRIPTIONS = ("model.json", "model_index.json")  # of a folder that training or diffusers wrote
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name may be one of the hub: owner/name, with @revision or without."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
 def weights_folder(name: str) -> Path:
     """Where the package keeps the weights of one of `MODELS`."""
     return Path(str(files("sfumato"))) / "weights" / name
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no model has, before anything is loaded; a name of the hub is not looked up.
+
+    A name such as runs/digits, whose first part is a folder here, is no name of the hub.
+
+    Raises:
+        ModelUnavailableError: with what was likely meant.
+    """
+    folder = Path(name)
+    if name in MODELS or name in HUB:
+        return
+    if folder.is_dir():
+        if not _holds_model(folder) and _holds_model(folder / "model"):
+            raise ModelUnavailableError(
+                f"{name} is the folder of a training; its model is in {folder / 'model'}"
+            )
+        return
+    if folder.exists():
+        raise ModelUnavailableError(f"{name} is a file: give the folder of a model, or a name")
+    parts, repository = len(folder.parts), is_repository(name)
+    beside = _folders(folder.parent)
+    if parts > 1 and not (repository and ("@" in name or not folder.parent.is_dir())):
+        raise ModelUnavailableError(f"there is no folder {name}{did_you_mean(name, beside)}")
+    if not repository:
+        models = [str(path) for path in map(Path, beside) if _holds_model(path)]
+        raise ModelUnavailableError(
+            f"no model {name!r}: give a folder with {' or '.join(DESCRIPTIONS)}, a hub id, or one of "
+            f"{', '.join([*MODELS, *HUB])}{did_you_mean(name, [*MODELS, *HUB, *models])}"
+        )
+
+
+def _folders(folder: Path) -> list[str]:
+    """The folders in a folder; none where it cannot be read."""
+    try:
+        return [str(path) for path in folder.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+
+
+def _holds_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in DESCRIPTIONS)
 
 
 def load(
@@ -87,6 +140,7 @@ def load(
         ModelUnavailableError: there is no such model, or it is gated or out of reach.
         SfumatoError: its weights are damaged, or not to be trusted.
     """
+    check_name(name)
     placement = _placement(device, dtype, compile, offload)
     model = _load(name, placement, offline=offline, encoded=bool(embeddings))
     _read_embeddings([model], embeddings)
@@ -117,8 +171,10 @@ def load_cascade(
     """
     from sfumato.models.cascade import Cascade
 
-    placement = _placement(device, dtype, compile, offload)
     names = (name, *stages)
+    for given in names:
+        check_name(given)
+    placement = _placement(device, dtype, compile, offload)
     cascade = Cascade(*(_load(n, placement, offline=offline, encoded=bool(embeddings)) for n in names))
     published = None if stages else _larger(name)
     if published is None and not stages:
@@ -175,7 +231,7 @@ def _load(name: str, placement: Placement, *, offline: bool, encoded: bool) -> M
     """The model of a name or a folder, fetched where it must be; encoded: its prompts come encoded."""
     from sfumato.models.files.saved import load_model
     from sfumato.models.files.store import DESCRIPTION
-    from sfumato.models.pretrained import fetch, is_repository, load_folder
+    from sfumato.models.pretrained import fetch, load_folder
 
     folder = weights_folder(name) if name in MODELS else Path(name)
     if name in HUB or (name not in MODELS and not folder.exists() and is_repository(name)):
@@ -183,12 +239,7 @@ def _load(name: str, placement: Placement, *, offline: bool, encoded: bool) -> M
     own = (folder / DESCRIPTION).is_file()  #  a folder that was exported for diffusers has both
     if (folder / "model_index.json").is_file() and not own:
         return load_folder(folder, name=name, placement=placement)
-    if name in MODELS or folder.is_dir():
-        return load_model(folder, name=name, placement=placement)
-    raise ModelUnavailableError(
-        f"no model {name!r}: give a folder with model.json or model_index.json, a hub id, or one of "
-        f"{', '.join([*MODELS, *HUB])}"
-    )
+    return load_model(folder, name=name, placement=placement)
 
 
 def _read_embeddings(models: Sequence[Model], paths: Sequence[str | Path]) -> None:

@@ -1,7 +1,6 @@
 """Models of the Hugging Face hub: what is fetched of them, and what to say when it cannot be."""
 
 import os
-import re
 from pathlib import Path
 
 from sfumato.errors import ModelUnavailableError, first_line
@@ -15,12 +14,6 @@ BESIDE = ("model_index.json", "config.json", "scheduler_config.json", "diffusion
 UNWANTED = ["*.fp16.*", "*.non_ema.*", "*.py", "*openvino*", "*flax*"]
 FILTERS = {"safety_checker", "watermarker", "feature_extractor"}  # DeepFloyd IF's licence asks for them
 LARGE = {"T5EncoderModel"}  # the text encoders that are left out where prompts come encoded
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
-
-
-def is_repository(name: str) -> bool:
-    """Whether a name may be one of the hub: owner/name, with @revision or without."""
-    return REPOSITORY.fullmatch(name) is not None
 
 
 def fetch(name: str, *, offline: bool = False, encoded: bool = False) -> Path:
@@ -34,18 +27,19 @@ def fetch(name: str, *, offline: bool = False, encoded: bool = False) -> Path:
         SfumatoError: its index is damaged or not to be trusted.
     """
     repository, _, revision = (HUB[name].repository if name in HUB else name).partition("@")
+    given = "" if name in HUB else f"there is no folder {repository} here, and "
     offline = offline or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "TRUE", "YES", "ON"}
-    index = open_folder(_download(repository, revision, ["model_index.json"], offline=offline))
+    index = open_folder(_download(repository, revision, ["model_index.json"], given, offline=offline))
     unwanted = set() if index.pipeline.startswith("IF") else FILTERS
     wanted = list(BESIDE)
     for component, cls in index.components.items():
         if component not in unwanted and not (encoded and cls in LARGE):
             wanted += [f"{component}/{kind}" for kind in KINDS]
-    return _download(repository, revision, wanted, offline=offline)
+    return _download(repository, revision, wanted, given, offline=offline)
 
 
-def _download(repository: str, revision: str, wanted: list[str], *, offline: bool) -> Path:
-    """The folder of a repository with the files that are wanted."""
+def _download(repository: str, revision: str, wanted: list[str], given: str, *, offline: bool) -> Path:
+    """The folder of a repository with the files that are wanted; `given` begins what is said without it."""
     hub = import_library("huggingface_hub")
     errors = import_library("huggingface_hub.errors")
     try:
@@ -65,9 +59,9 @@ def _download(repository: str, revision: str, wanted: list[str], *, offline: boo
         raise ModelUnavailableError(f"{repository} has no revision {revision!r}") from error
     except errors.RepositoryNotFoundError as error:
         raise ModelUnavailableError(
-            f"the hub shows no {repository}: check the name; a private one needs `hf auth login`"
+            f"{given}the hub shows no {repository}: check the name; a private one needs `hf auth login`"
         ) from error
     except Exception as error:
         why = "and this run is offline" if offline else f"and cannot be fetched ({first_line(error):.120})"
-        raise ModelUnavailableError(f"{repository} is not in the local cache, {why}") from error
+        raise ModelUnavailableError(f"{given}{repository} is not in the local cache, {why}") from error
     return Path(folder)

@@ -9,7 +9,7 @@ to 1e-5.
 """
 
 import hashlib
-import warnings
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +25,7 @@ from sfumato.errors import SfumatoError, UsageError, first_line
 from sfumato.models.files.store import DESCRIPTION, read_file, read_folder
 from sfumato.models.text.bert import Bert
 from sfumato.models.text.int8 import restore
-from sfumato.models.text.word_vectors import WordVectors, load_word_vectors
+from sfumato.models.text.word_vectors import WordVectors, load_word_vectors, words_of
 
 FOLDER = Path(__file__).parents[2] / "weights" / "text-minilm"
 FORMAT, KIND = 1, "text-encoder"
@@ -66,8 +66,7 @@ class TextEncoder:
     def encode(self, texts: Sequence[str]) -> Encoded:
         """The embeddings of N >= 1 texts.
 
-        The empty text is one, too. A text of more than `LENGTH` tokens is cut, with a warning. There is a
-        warning, too, where no word of a text is known, as in a text of picture signs.
+        The empty text is one, too. A text of more than `LENGTH` tokens is cut (`cuts`).
 
         Raises:
             UsageError: not a list of texts, an empty one, or a text that holds half a character.
@@ -85,15 +84,29 @@ class TextEncoder:
 
     def _ids(self, text: str) -> Tensor:
         """The tokens (L,) int64 of a text."""
-        found = self._tokenizer.encode(text)
-        if found.overflowing:
-            warnings.warn(f"the text is cut to {LENGTH} tokens: {text!r:.60}", stacklevel=3)
-        words = found.ids[1:-1]
-        if words and all(word == self._unknown for word in words):
-            warnings.warn(
-                f"the text encoder knows English, and no word of {text!r:.60}: say it in words", stacklevel=3
-            )
-        return torch.tensor(found.ids)
+        return torch.tensor(self._tokenizer.encode(text).ids)
+
+    def cuts(self, text: str) -> bool:
+        """Whether a text has more than `LENGTH` tokens, of which it is cut."""
+        (text,) = _checked([text])
+        return bool(self._tokenizer.encode(text).overflowing)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """The words of a text that are neither a token of the network nor in the table, in order, each once.
+
+        They are read by their letters, which says little. A word with a digit counts as known.
+        """
+        words = dict.fromkeys(re.findall(r"[^\W_]+", text.lower()))
+        return [word for word in words if not self._knows(word)]
+
+    def _knows(self, word: str) -> bool:
+        if any(c.isnumeric() for c in word):
+            return True
+        latin = words_of(word)
+        if not latin:  # another script
+            return False
+        pieces = self._tokenizer.encode(word).ids[1:-1]
+        return (len(pieces) == 1 and pieces[0] != self._unknown) or all(map(self._words.knows, latin))
 
 
 def _checked(texts: Sequence[str]) -> Sequence[str]:

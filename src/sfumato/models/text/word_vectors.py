@@ -58,6 +58,10 @@ class WordVectors:
         vectors = F.normalize(unpack(self._packed[rows]), dim=1) * self._weight[rows, None]  # (R, BAG)
         return F.normalize(vectors.sum(0, keepdim=True), dim=1)
 
+    def knows(self, word: str) -> bool:
+        """Whether a word, in lower case, or one that it is a form of is in the table."""
+        return self._find(word) is not None
+
     def _find(self, word: str) -> int | None:
         """The row of a word, or else of the word that it is a form of."""
         return next((self._row[form] for form in _forms(word) if form in self._row), None)

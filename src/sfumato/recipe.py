@@ -22,7 +22,8 @@ from sfumato.version import __version__
 MAX_RECIPE_BYTES = 1_000_000
 MAX_COUNT, MAX_SIDE = 100_000, 8192
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-Corner, Extent = Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]
+Corner = Annotated[int, Field(ge=0)]
+Extent = Annotated[int, Field(ge=1)]
 
 
 class InputFile(BaseModel):

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 # The models that ship with the package, under sfumato/weights: name -> summary.
 MODELS = {
-    "emoji": "text to image, 64 x 64: emoji in four styles, free English text",
+    "emoji": "text to image, 64 x 64 and 256 x 256: emoji in ten styles, free English text",
+    "emoji-256": "makes emoji of 64 pixels 256 x 256: the second stage of emoji",
     "digits": "handwritten digits by class, 28 x 28: the modern preset",
     "digits-class": "digits by class: the classic exercise, guidance 5, DDPM in 300 steps",
     "digits-time": "digits of any class: the classic exercise, DDPM in 300 steps",
@@ -32,7 +33,7 @@ MODELS = {
 }
 
 # The stage that ships with a model and makes its pictures larger
-LARGER: dict[str, str] = {}
+LARGER = {"emoji": "emoji-256"}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from PIL import Image
 
 import sfumato as sf
 from sfumato.apps.cli import main
-from sfumato.core.path import PathSettings
 from sfumato.models.cascade import Cascade
 from sfumato.models.files.registry import LARGER, load_whole
 from sfumato.models.model import Model
@@ -46,13 +45,10 @@ def test_a_name_brings_the_stage_that_ships_with_it() -> None:
 
 
 def test_what_ships_leaves_its_path_early_and_chooses_a_style() -> None:
-    run = sf.make_run("emoji", "a cat", seed=0)
-    path = run.stages[0].path.path(run.stages[0].model.schedule)
-    assert path == PathSettings(steps=run.stages[0].path.steps, until=run.stages[0].path.until).path(
-        run.stages[0].model.schedule
-    )
     recipe, _ = sf.make_recipe("emoji", "a cat", seed=0)
-    assert set(run.stages[0].model.defaults.styles) <= set(run.stages[0].model.network.styles)
+    model = sf.load("emoji")
+    assert 0 < recipe.until < recipe.expression["of"]["between"][0]  # the last estimate has no guidance
+    assert set(recipe.expression["of"]["of"]["styles"]) <= set(model.network.styles)
     assert recipe.prompts() == ["a cat"]
 
 

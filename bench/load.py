@@ -14,6 +14,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -158,6 +159,7 @@ def start_server(model: str, queue: int, max_rows: int) -> tuple[subprocess.Pope
     )
     assert server.stderr is not None
     url = server.stderr.readline().split()[-1]
+    threading.Thread(target=server.stderr.read, daemon=True).start()  # so that its log finds room
     while True:
         try:
             if httpx.get(f"{url}/readyz").status_code == 200:

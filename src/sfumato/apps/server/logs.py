@@ -1,13 +1,20 @@
 """What the server logs: one line a job, with the id of its request; and errors. As text, or as JSON."""
 
+import atexit
 import json
 import logging
+import queue
 import sys
 import time
+from contextlib import suppress
+from logging.handlers import QueueHandler, QueueListener
 from typing import Any, Literal
 
 from sfumato.errors import SfumatoError, first_line
 from sfumato.serving import Ended, Job
+
+WAITING = 10_000  # records that are not yet written, at most
+LAST_SECONDS = 1.0  # for what is not yet written when the server ends
 
 LogFormat = Literal["text", "json"]
 
@@ -15,13 +22,34 @@ jobs = logging.getLogger("sfumato.jobs")
 
 
 def configure(log_format: LogFormat) -> None:
-    """Send what is logged to stderr, a line a record; of other libraries their warnings."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send what is logged to stderr, a line a record; of other libraries their warnings.
+
+    A thread of its own writes: nobody else waits where stderr is a pipe that is full.
+    """
+    records: queue.Queue[logging.LogRecord] = queue.Queue(WAITING)
+    handler = _Dropping(records)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
+    QueueListener(records, logging.StreamHandler(sys.stderr)).start()
+    atexit.register(_wait_written, records)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     jobs.setLevel(logging.INFO)
+
+
+class _Dropping(QueueHandler):
+    """Formats a record and hands it over; one that finds no room is dropped."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+
+def _wait_written(records: queue.Queue[logging.LogRecord]) -> None:
+    """Let the last records be written, if anybody reads them."""
+    end = time.monotonic() + LAST_SECONDS
+    while not records.empty() and time.monotonic() < end:
+        time.sleep(0.01)
 
 
 def log_job(job: Job, ended: Ended) -> None:

@@ -3,6 +3,7 @@
 import atexit
 import json
 import logging
+import os
 import queue
 import sys
 import time
@@ -29,12 +30,34 @@ def configure(log_format: LogFormat) -> None:
     records: queue.Queue[logging.LogRecord] = queue.Queue(WAITING)
     handler = _Dropping(records)
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
-    QueueListener(records, logging.StreamHandler(sys.stderr)).start()
+    QueueListener(records, _to_stderr()).start()
     atexit.register(_wait_written, records)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     jobs.setLevel(logging.INFO)
+
+
+def _to_stderr() -> logging.Handler:
+    try:
+        return _Unbuffered(sys.stderr.fileno())
+    except (OSError, AttributeError, ValueError):  # a stream that is no file
+        return logging.StreamHandler(sys.stderr)
+
+
+class _Unbuffered(logging.Handler):
+    """Writes to a file descriptor, from one thread: a full pipe holds no lock that the exit waits for."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self.descriptor = descriptor
+
+    def createLock(self) -> None:
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(OSError):  # the reader has gone
+            os.write(self.descriptor, f"{self.format(record)}\n".encode(errors="replace"))
 
 
 class _Dropping(QueueHandler):
@@ -48,7 +71,7 @@ class _Dropping(QueueHandler):
 def _wait_written(records: queue.Queue[logging.LogRecord]) -> None:
     """Let the last records be written, if anybody reads them."""
     end = time.monotonic() + LAST_SECONDS
-    while not records.empty() and time.monotonic() < end:
+    while records.unfinished_tasks and time.monotonic() < end:
         time.sleep(0.01)
 
 

@@ -28,5 +28,7 @@ def test_a_pipe_that_nobody_reads_stops_nobody() -> None:
 
 def test_what_was_logged_last_is_written() -> None:
     program = PROGRAM.replace("range(3000)", "range(20)")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
     assert len(done.stderr.splitlines()) == 20

@@ -13,15 +13,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from sfumato.errors import UsageError
+from sfumato.errors import UsageError, first_line
+from sfumato.parsing import parse_json, parse_yaml, read_regular, text_of
+from sfumato.pictures.fitting import Fit
 from sfumato.version import __version__
 
 MAX_RECIPE_BYTES = 1_000_000
 MAX_COUNT, MAX_SIDE = 100_000, 8192
-Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+
+
+def no_truth(value: Any) -> Any:
+    """The value, unless it is true or false, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(no_truth)]
+Real = Annotated[float, BeforeValidator(no_truth)]
+Option = Annotated[float | str, BeforeValidator(no_truth)]
+Side = Annotated[Whole, Field(ge=1, le=MAX_SIDE)]
 
 
 class InputFile(BaseModel):
@@ -32,6 +45,7 @@ class InputFile(BaseModel):
     file: str
     kind: Literal["picture", "mask"] = "picture"
     convention: Literal["white", "alpha"] = "white"  # masks only: what marks the pixels to be made
+    fit: Fit = "crop"  #                               how it was brought to the size; sfumato 0.1 cropped
 
 
 class Stage(BaseModel):
@@ -42,15 +56,15 @@ class Stage(BaseModel):
     model: str = Field(min_length=1, max_length=1000)
     weights: str | None = None  #                       sha256 of the model's weights
     expression: dict[str, Any]  #                       core/notation.py
-    steps: int = Field(ge=1, le=10_000)
+    steps: Whole = Field(ge=1, le=10_000)
     spacing: str = "trailing"
-    until: float = Field(default=0.0, ge=0, lt=1)  #    the path is left there, by one step to data
+    until: Real = Field(default=0.0, ge=0, lt=1)  #    the path is left there, by one step to data
     solver: str = "dpm++2m"
-    options: dict[str, float | str] = {}  #             of the solver, such as {"eta": 0.5}
+    options: dict[str, Option] = {}  #                  of the solver, such as {"eta": 0.5}
     size: tuple[Side, Side]  #                          (H, W)
     in_pixels: bool = False  #                          views and filters of latents act on decoded estimates
     # The time up to which the low-resolution picture is noised; for models that make a picture larger.
-    low_t: float | None = Field(default=None, gt=0, le=1)
+    low_t: Real | None = Field(default=None, gt=0, le=1)
 
 
 class Recipe(Stage):
@@ -64,16 +78,16 @@ class Recipe(Stage):
     # What the networks were computed in; in another one pictures differ by some grey levels.
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     stages: tuple[Stage, ...] = Field(default=(), max_length=8)
-    strength: float = Field(default=1.0, gt=0, le=1)
-    start_time: float | None = Field(default=None, gt=0)  # instead of strength: the steps begin at this time
+    strength: Real = Field(default=1.0, gt=0, le=1)
+    start_time: Real | None = Field(default=None, gt=0)  # instead of strength: the steps begin at this time
     start: str | None = None  #                         sha256 of the picture that sampling starts from
     low: str | None = None  #                           sha256 of the picture that is made larger
     keep: str | None = None  #                          sha256 of the picture whose pixels stay ...
     mask: str | None = None  #                          ... outside this mask
-    jump: int = Field(default=10, ge=1, le=1000)
-    repeats: int = Field(default=1, ge=1, le=100)
-    seed: int = Field(ge=0, le=2**64 - 1)
-    count: int = Field(default=1, ge=1, le=MAX_COUNT)
+    jump: Whole = Field(default=10, ge=1, le=1000)
+    repeats: Whole = Field(default=1, ge=1, le=100)
+    seed: Whole = Field(ge=0, le=2**64 - 1)
+    count: Whole = Field(default=1, ge=1, le=MAX_COUNT)
     inputs: dict[str, InputFile] = {}
     # Python objects of the user's own: the recipe alone does not make these pictures again
     custom: tuple[str, ...] = ()
@@ -130,13 +144,19 @@ class Recipe(Stage):
         lines = [" | ".join(self.prompts()) or "unconditional"]
         if negative:
             lines.append(f"Negative prompt: {' | '.join(negative)}")
-        lines.append(", ".join(f"{key}: {value}" for key, value in settings.items()))
+        lines.append(", ".join(f"{key}: {_quoted(value)}" for key, value in settings.items()))
         return "\n".join(lines)
 
 
 def seeds_of(seed: int, count: int) -> list[int]:
     """The seed of each of `count` pictures; past 2**64 - 1 they go on from 0."""
     return [(seed + i) % 2**64 for i in range(count)]
+
+
+def _quoted(value: object) -> str:
+    """A setting as other tools read it: in double quotes where it holds what stands between settings."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ',:"\n') else text
 
 
 def _nodes(e: Any) -> Iterator[dict[str, Any]]:
@@ -181,13 +201,8 @@ def first_error(error: ValidationError) -> str:
 def read_recipe(path: Path) -> Recipe:
     """A recipe from a .yaml or .json file."""
     try:
-        if path.stat().st_size > MAX_RECIPE_BYTES:
-            raise UsageError(f"{path}: a recipe has at most {MAX_RECIPE_BYTES:,} bytes")
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read as a recipe ({error})") from error
-    try:
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path}: not a recipe ({str(error).splitlines()[0]})") from error
+        text = text_of(read_regular(path, MAX_RECIPE_BYTES))
+        data = parse_json(text) if path.suffix.lower() == ".json" else parse_yaml(text)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot be read as a recipe ({first_line(error):.200})") from error
     return parse_recipe(data)

@@ -18,12 +18,13 @@ from sfumato.core.filters import Colour, Grey, Mask, Motion, bands
 from sfumato.core.hashed import HashedTensor, one_picture
 from sfumato.core.views import View
 from sfumato.errors import UsageError
+from sfumato.pictures.fitting import FIT, Fit
 from sfumato.pictures.given import PictureSource, check_range, file_of, is_picture_source
 from sfumato.pictures.read import picture_size, read_mask, read_picture
 from sfumato.recipe import InputFile
 
 Reading = Expression | str
-# A tensor in [-1, 1] of the run's own size, or a picture that is cropped and resized to it
+# A tensor in [-1, 1] of the run's own size, or a picture that is brought to it
 GivenPicture = Tensor | PictureSource
 
 
@@ -37,6 +38,7 @@ class Edit:
     keep, mask: pixels of `keep` outside the mask (1 where pixels are made) stay exactly as they are.
     jump, repeats: RePaint's resampling; repeats 1 is none.
     size: (H, W) of the canvas; None is the model's own.
+    fit: how pictures of another aspect are brought to the size (pictures/fitting.py).
 
     Pictures that are no tensors stay as they are given until `fitted` knows the size of the run.
     """
@@ -51,6 +53,7 @@ class Edit:
     jump: int = 10
     repeats: int = 1
     size: tuple[int, int] | None = None
+    fit: Fit = FIT
 
     def __post_init__(self) -> None:
         if isinstance(self.mask, Mask) and self.mask.outside:  # held as a plain mask
@@ -59,27 +62,28 @@ class Edit:
     def fitted(self, channels: int, size: tuple[int, int]) -> tuple[Edit, Mapping[str, InputFile]]:
         """The edit with its pictures read for a run of this size (H, W); and their files, by sha256.
 
-        A tensor stays as it is. Another picture is cropped and resized to the run; the picture that is made
+        A tensor stays as it is. Another picture is brought to the size of the run; the picture that is made
         larger keeps its size.
         """
         files: dict[str, InputFile] = {}
 
         def read(
-            given: HashedTensor | PictureSource | None, fit: tuple[int, int] | None
+            given: HashedTensor | PictureSource | None, own: tuple[int, int] | None
         ) -> HashedTensor | None:
             if given is None or isinstance(given, HashedTensor):
                 return given
-            held = HashedTensor(read_picture(given, size=fit, channels=channels))
+            held = HashedTensor(read_picture(given, size=own, channels=channels, fit=self.fit))
             if (path := file_of(given)) is not None:
-                files[held.sha256] = InputFile(file=path)
+                files[held.sha256] = InputFile(file=path, fit=self.fit)
             return held
 
         mask = self.mask
         if mask is not None and not isinstance(mask, Mask):
             assert self.keep is not None
-            path, mask = file_of(mask), Mask(read_mask(mask, size=_size_of(self.keep), resize=size))
+            path, own = file_of(mask), _size_of(self.keep)
+            mask = Mask(read_mask(mask, size=own, resize=size, fit=self.fit))
             if path is not None:
-                files[mask.sha256] = InputFile(file=path, kind="mask")
+                files[mask.sha256] = InputFile(file=path, kind="mask", fit=self.fit)
         return replace(
             self,
             start=read(self.start, size),
@@ -203,18 +207,26 @@ def panorama(reading: Reading, *, size: tuple[int, int], overlap: float = 0.5) -
 
 
 def translate(
-    picture: GivenPicture, reading: Reading, *, strength: float = 0.7, start_time: float | None = None
+    picture: GivenPicture,
+    reading: Reading,
+    *,
+    strength: float = 0.7,
+    start_time: float | None = None,
+    fit: Fit = FIT,
 ) -> Edit:
     """Image to image: a picture, noised to `strength` and denoised (Meng et al. 2022, SDEdit).
 
     picture: a tensor (C, H, W) in [-1, 1] of the run's size; or a file, a PIL picture or an array, uint8 or
-    floats in [0, 1], which is cropped and resized to it. start_time: noised to this time instead.
+    floats in [0, 1], which is brought to it. start_time: noised to this time instead. fit: what happens to a
+    picture of another aspect, "top" (one that is too tall loses its lower part, one that is too wide both
+    sides), "crop" (both ends) or "pad" (white is added).
     """
     return Edit(
         expression=as_expression(reading),
         start=_given(picture),
         strength=strength if start_time is None else 1.0,
         start_time=start_time,
+        fit=fit,
     )
 
 
@@ -231,13 +243,14 @@ def inpaint(
     strength: float = 1.0,
     jump: int = 10,
     repeats: int = 1,
+    fit: Fit = FIT,
 ) -> Edit:
     """Make the pixels inside the mask anew; those outside stay exactly (Lugmayr et al. 2022, RePaint).
 
-    picture: as for `translate`. mask: a tensor (1, 1, H, W) of the picture's size, 1 where pixels are made;
-    or a picture in another form, white where pixels are made. Before each step the known region is replaced
-    by the noised picture. repeats > 1 goes back up `jump` steps that many times, so that the new part and
-    the old come to agree: better seams for `repeats` times the work.
+    picture, fit: as for `translate`. mask: a tensor (1, 1, H, W) of the picture's size, 1 where pixels are
+    made; or a picture in another form, white where pixels are made. Before each step the known region is
+    replaced by the noised picture. repeats > 1 goes back up `jump` steps that many times, so that the new
+    part and the old come to agree: better seams for `repeats` times the work.
     """
     region = Mask(mask) if isinstance(mask, Tensor) else mask
     if not isinstance(region, Mask) and not is_picture_source(region):
@@ -257,4 +270,5 @@ def inpaint(
         mask=region,
         jump=jump,
         repeats=repeats,
+        fit=fit,
     )

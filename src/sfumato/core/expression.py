@@ -55,6 +55,7 @@ class Expression(ABC):
 
     keys: what begins the node's JSON form in a recipe; none for a node that cannot be written
     fields: what else stands in it
+    flags: which of both are true or false; elsewhere a recipe has numbers
 
     A node with keys has a class method `read(data, reader)`, which gives the node that `write` wrote; what it
     cannot read raises UsageError, TypeError, ValueError or KeyError.
@@ -62,6 +63,7 @@ class Expression(ABC):
 
     keys: ClassVar[tuple[str, ...]] = ()
     fields: ClassVar[frozenset[str]] = frozenset()
+    flags: ClassVar[frozenset[str]] = frozenset()
     known: ClassVar[dict[str, type[Expression]]] = {}  # the nodes that recipes may hold, by their keys
 
     def __init_subclass__(cls) -> None:
@@ -169,6 +171,7 @@ class Ask(Expression):
 
     keys = ("prompt", "label", "unconditional")
     fields = frozenset({"network", "styles"})
+    flags = frozenset({"unconditional"})
 
     condition: Condition
     network: str | None = None
@@ -315,6 +318,7 @@ class Filtered(Unary):
 
     keys = ("filter", "mask")
     fields = frozenset({"of", "outside"})
+    flags = frozenset({"outside"})
 
     band: Filter
 

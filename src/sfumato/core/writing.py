@@ -122,12 +122,15 @@ class Reader:
         unknown = set(data) - {key} - node.fields
         if unknown:
             raise UsageError(f"{key}: unknown {', '.join(sorted(map(str, unknown)))}")
+        for name, value in data.items():
+            if name not in node.flags and name not in ("of", "sum", "over"):
+                _refuse_truth(key, value)
         self._depth += 1
         try:
             return node.read(data, self)
         except UsageError:
             raise
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise UsageError(f"{key}: {reprlib.repr(data[key])} does not fit ({error})") from error
         finally:
             self._depth -= 1
@@ -150,6 +153,16 @@ class Reader:
     def own(self, name: Any, kind: type[T]) -> T:
         """An object of the user's own; UsageError where it is not at hand."""
         return own_input(self.inputs, name, kind)
+
+
+def _refuse_truth(key: str, value: Any) -> None:
+    """Refuse true and false among numbers, which Python takes for 1 and 0."""
+    if isinstance(value, bool):
+        raise UsageError(f"{key}: true and false are no numbers")
+    if isinstance(value, dict):
+        value = [item for name, item in value.items() if name != "unconditional"]
+    for item in value if isinstance(value, list) else ():
+        _refuse_truth(key, item)
 
 
 def input_picture(inputs: Inputs, sha256: Any) -> HashedTensor:

@@ -7,18 +7,21 @@ writable is a SfumatoError. A file appears whole under its name or not at all.
 
 from sfumato.pictures.animation import save_animation
 from sfumato.pictures.files import check_destination
+from sfumato.pictures.fitting import Fit
 from sfumato.pictures.given import PictureSource
 from sfumato.pictures.grid import grid, labelled_grid
 from sfumato.pictures.metadata import read_metadata
-from sfumato.pictures.read import Size, picture_size, read_mask, read_picture
+from sfumato.pictures.read import Size, is_animated, picture_size, read_mask, read_picture
 from sfumato.pictures.write import encode_picture, pixels_digest, save_picture, to_image, to_uint8
 
 __all__ = [
+    "Fit",
     "Size",
     "PictureSource",
     "check_destination",
     "encode_picture",
     "grid",
+    "is_animated",
     "labelled_grid",
     "picture_size",
     "pixels_digest",

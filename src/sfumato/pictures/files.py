@@ -11,22 +11,32 @@ from typing import NamedTuple
 from sfumato.errors import SfumatoError, UsageError
 
 MAX_FILE_BYTES = 128 * 2**20
-FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # extension -> format
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}  # written: extension -> format
+_ALSO_READ = {
+    ".jfif": "JPEG",
+    ".gif": "GIF",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
+    ".hif": "HEIF",
+}
+READ_FORMATS = FORMATS | _ALSO_READ  # read: extension -> format
 
 _SIGNATURES = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (8, b"WEBP", "WEBP"),
     (0, b"GIF8", "GIF"),
-    (4, b"ftypavi", "AVIF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftyp", "MP4"),
     (0, b"II*\0", "TIFF"),
     (0, b"MM\0*", "TIFF"),
     (0, b"BM", "BMP"),
     (0, b"%PDF", "PDF"),
 )
+_AVIF = {b"avif", b"avis"}  # brands of ISO/IEC 14496-12 and 23008-12
+_HEIF = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 
 
 def one_line(text: object) -> str:
@@ -39,7 +49,16 @@ def sniff(data: bytes) -> str | None:
     for offset, signature, name in _SIGNATURES:
         if data.startswith(signature, offset):
             return name
+    if data.startswith(b"ftyp", 4):
+        return _of_brands(data)
     return "SVG" if b"<svg" in data[:2048].lower() else None
+
+
+def _of_brands(data: bytes) -> str:
+    """The format of a file of boxes, by the brands that its first box names."""
+    end = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[8:12], *(data[i : i + 4] for i in range(16, end, 4))}
+    return "AVIF" if brands & _AVIF else "HEIF" if brands & _HEIF else "MP4"
 
 
 class FileContent(NamedTuple):

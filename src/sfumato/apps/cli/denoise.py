@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer import Argument, Option
@@ -11,7 +11,7 @@ from typer import Argument, Option
 from sfumato.apps.cli import checks, names
 from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.inputs import fitting
-from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, model_option
+from sfumato.apps.cli.options import ENLARGE_HELP, Loading, Output, fit_option, model_option
 from sfumato.apps.cli.outputs import check_outputs
 from sfumato.apps.cli.progress import progress_bar
 from sfumato.apps.cli.tables import print_table
@@ -19,6 +19,7 @@ from sfumato.apps.cli.tables import print_table
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from sfumato.pictures import Fit
     from sfumato.study import Denoising
 
 EXAMPLES = {"denoise": 'sfumato denoise apple.png "a red apple" --at 0.25 --at 0.5 --at 0.75'}
@@ -29,7 +30,7 @@ LEVELS = (0.25, 0.5, 0.75)
 def denoise(
     *,
     machine: Loading,
-    picture: Annotated[Path, Argument(help="Picture: PNG, JPEG or WebP.")],
+    picture: Annotated[Path, Argument(help="Picture: PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF or HEIC.")],
     prompt: Annotated[
         str | None, Argument(help="What it shows; by default no prompt.", show_default=False)
     ] = None,
@@ -46,6 +47,7 @@ def denoise(
         float, Option(help="Width of the blur in pixels of a picture 64 high.", callback=checks.finite)
     ] = 2.0,
     seed: Annotated[int, Option(min=0, max=names.MAX_SEED, help="Seed of the noise.")] = 0,
+    fit: Annotated[str, fit_option()] = "top",
     out: Annotated[Path, Option("--out", "-o", help="Sheet to write.")] = Path("denoise.png"),
     enlarge: Annotated[int, Option(min=1, max=names.MAX_ENLARGE, help=ENLARGE_HELP)] = 3,
 ) -> None:
@@ -58,7 +60,9 @@ def denoise(
     from sfumato.study import denoise, psnr
 
     channels, height, width = loaded.shape
-    clean = read_picture(fitting(picture, loaded), size=(height, width), channels=channels)
+    clean = read_picture(
+        fitting(picture, loaded, fit), size=(height, width), channels=channels, fit=cast("Fit", fit)
+    )
     outputs.refuse_inputs([str(picture)])
     settings: dict[str, Any] = {"steps": steps, "blur": blur, "seed": seed}
     levels = at or LEVELS

@@ -10,12 +10,13 @@ from typer import Argument, Option
 from sfumato.apps.cli import checks
 from sfumato.apps.cli.inputs import fitting
 from sfumato.apps.cli.make_pictures import make
-from sfumato.apps.cli.options import PictureOptions, share_option
+from sfumato.apps.cli.options import PictureOptions, fit_option, share_option
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
 
 if TYPE_CHECKING:
     from sfumato.models.cascade import Stages
+    from sfumato.pictures import Fit
     from sfumato.recipe import InputFile
     from sfumato.techniques import Edit
 
@@ -30,15 +31,18 @@ CONVENTIONS = ("white", "alpha")
 def translate(
     *,
     options: PictureOptions,
-    picture: Annotated[Path, Argument(help="Picture to start from: PNG, JPEG or WebP.")],
+    picture: Annotated[
+        Path, Argument(help="Picture to start from: PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF or HEIC.")
+    ],
     prompt: Annotated[str, Argument(help="What it becomes.")],
     strength: Annotated[float, share_option("Distance from the picture, above 0 to 1; 1 forgets it.")] = 0.7,
+    fit: Annotated[str, fit_option()] = "top",
 ) -> None:
     """Turn a picture into what a prompt says, keeping its layout."""
     from sfumato.techniques import translate
 
     def build(model: Stages) -> Edit:
-        return translate(fitting(picture, model), prompt, strength=strength)
+        return translate(fitting(picture, model, fit), prompt, strength=strength, fit=cast("Fit", fit))
 
     make("translate", options, build)
 
@@ -46,7 +50,9 @@ def translate(
 def inpaint(
     *,
     options: PictureOptions,
-    picture: Annotated[Path, Argument(help="Picture to change: PNG, JPEG or WebP.")],
+    picture: Annotated[
+        Path, Argument(help="Picture to change: PNG, JPEG, WebP, GIF, TIFF, BMP, AVIF or HEIC.")
+    ],
     prompt: Annotated[str, Argument(help="What the whole picture shows.")],
     mask: Annotated[Path, Option(help="Picture of the same size that marks the pixels to make.")],
     mask_convention: Annotated[
@@ -71,6 +77,7 @@ def inpaint(
             help="Passes over every stretch of --jump steps: better seams, as many times the work.",
         ),
     ] = 1,
+    fit: Annotated[str, fit_option()] = "top",
 ) -> None:
     """Make a part of a picture again; every other pixel stays as it is."""
     if show_mask is not None:
@@ -87,15 +94,16 @@ def inpaint(
         from sfumato.recipe import InputFile
         from sfumato.techniques import inpaint
 
-        fitting(picture, model)
+        fitting(picture, model, fit)
+        rule = cast("Fit", fit)
         convention = cast(Literal["white", "alpha"], mask_convention)
         size, fitted = picture_size(picture), model.shape[1:]
-        region = Mask(read_mask(mask, convention=convention, size=size, resize=fitted))
-        files[region.sha256] = InputFile(file=str(mask), kind="mask", convention=convention)
+        region = Mask(read_mask(mask, convention=convention, size=size, resize=fitted, fit=rule))
+        files[region.sha256] = InputFile(file=str(mask), kind="mask", convention=convention, fit=rule)
         note(f"the mask covers {float(region.tensor.mean()):.0%} of the picture")
         if show_mask is not None:
             save_picture(region.tensor[0] * 2 - 1, show_mask)
-        return inpaint(picture, region, prompt, strength=strength, jump=jump, repeats=repeats)
+        return inpaint(picture, region, prompt, strength=strength, jump=jump, repeats=repeats, fit=rule)
 
     make("inpaint", options, build, files=files)
 

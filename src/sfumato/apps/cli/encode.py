@@ -10,6 +10,7 @@ from sfumato.apps.cli.devices import load_on
 from sfumato.apps.cli.options import Device, Fetching, Loading, model_option
 from sfumato.apps.cli.progress import note
 from sfumato.errors import UsageError
+from sfumato.parsing import read_regular, text_of
 
 EXAMPLES = {"encode": "sfumato encode prompts.txt --model deepfloyd --out prompts.safetensors"}
 MAX_BYTES, MAX_PROMPTS = 1_000_000, 10_000
@@ -49,11 +50,11 @@ def read_prompts(path: Path) -> list[str]:
         UsageError: the file is missing or is no text, or it holds no prompt or too many.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} has more than {MAX_BYTES:,} bytes: give one prompt a line")
-        text = path.read_text(encoding="utf-8-sig")
+        text = text_of(read_regular(path, MAX_BYTES))
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is no text in UTF-8: give one prompt a line") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}; give one prompt a line") from error
     except OSError as error:
         raise UsageError(f"cannot read the prompts of {path}: {error.strerror or error}") from error
     prompts = [line.strip() for line in text.splitlines() if line.strip()]

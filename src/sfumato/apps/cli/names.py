@@ -19,6 +19,7 @@ COMPILES = ("auto", "on", "off")
 OFFLOADS = ("no", "network", "layers")
 
 MAX_SEED = 2**64 - 1
+FITS = ("top", "crop", "pad")
 MAX_STEPS = 10_000
 MAX_COUNT = 100_000
 MAX_ENLARGE = 64

@@ -21,6 +21,15 @@ def model_option(help: str = MODEL_HELP, **settings: Any) -> Any:
     return Option("--model", "-m", help=help, autocompletion=names.complete_models, **settings)
 
 
+def fit_option() -> Any:
+    """The option --fit."""
+    return Option(
+        help="How a picture of another aspect is fitted: top (too tall: its lower part is cut off, too wide: "
+        "both sides), crop (both ends), or pad (white is added).",
+        **checks.choice(names.FITS),
+    )
+
+
 def share_option(help: str, **settings: Any) -> Any:
     """An option whose value is above 0 and at most 1."""
     return Option(help=help, callback=checks.share, metavar="SHARE", **settings)

@@ -11,6 +11,7 @@ from typer import Option
 from sfumato.apps.cli.devices import load_whole_on, placement
 from sfumato.apps.cli.options import Loading, model_option
 from sfumato.errors import SfumatoError, UsageError
+from sfumato.parsing import text_of
 
 EXAMPLES = {"serve": "sfumato serve --port 8000", "studio": "sfumato studio"}
 KEY_BYTES = 4096
@@ -118,6 +119,6 @@ def _key(address: Address) -> str | None:
         raise UsageError("give --api-key or --api-key-file, not both")
     try:
         with path.open("rb") as file:
-            return file.read(KEY_BYTES).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+            return text_of(file.read(KEY_BYTES)).encode("ascii").decode().strip()
+    except (OSError, UnicodeError) as error:
         raise UsageError(f"--api-key-file {path}: cannot be read as an API key ({error})") from error

@@ -9,11 +9,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sfumato.core.views import make_view
 from sfumato.errors import UsageError
+from sfumato.parsing import parse_yaml, read_regular, text_of
 from sfumato.recipe import first_error
 
 if TYPE_CHECKING:
@@ -169,13 +169,11 @@ def read_tour(path: Path) -> Tour:
         UsageError: the file or one of its pictures is missing, or a field is wrong; the first one is named.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise UsageError(f"{path} is over {MAX_BYTES} bytes: a tour is a short YAML file")
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data: Any = parse_yaml(text_of(read_regular(path, MAX_BYTES)))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text
-        raise UsageError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} cannot be read as a tour: {error}") from error
     try:
         tour = Tour.model_validate(data)
     except ValidationError as error:

@@ -130,13 +130,13 @@ def write_inputs(subject: Subject, folder: Path) -> dict[str, InputFile]:
         name = png_name(given.picture)
         x = read_picture(beside / given.picture, size=size, channels=channels)
         save_picture(x, folder / name)
-        files[HashedTensor(x).sha256] = InputFile(file=name)
+        files[HashedTensor(x).sha256] = InputFile(file=name, fit="top")
     for masked in tour.inpaint:
         name = png_name(masked.mask)
         own = picture_size(beside / masked.picture)
         region = Mask(read_mask(beside / masked.mask, size=own, resize=size))
         save_picture(region.tensor[0] * 2 - 1, folder / name)
-        files[region.sha256] = InputFile(file=name, kind="mask")
+        files[region.sha256] = InputFile(file=name, kind="mask", fit="top")
     return files
 
 

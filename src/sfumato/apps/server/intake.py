@@ -16,7 +16,7 @@ from sfumato.core.hashed import HashedTensor
 from sfumato.core.notation import from_json, to_json
 from sfumato.errors import UsageError
 from sfumato.models.cascade import Stages
-from sfumato.pictures import picture_size, read_mask, read_picture
+from sfumato.pictures import is_animated, picture_size, read_mask, read_picture
 from sfumato.recipe import parse_recipe
 from sfumato.sampling import make_recipe
 from sfumato.serving import LoadingError, Part, Worker
@@ -192,6 +192,8 @@ def _uploaded(param: str, data: bytes, settings: Settings) -> Iterator[tuple[int
         height, width = picture_size(data)
         if height * width > (most := settings.upload_pixels):
             raise UsageError(f"{param}: the picture has more than {most:,} pixels: make it smaller")
+        if is_animated(data):
+            raise UsageError(f"{param}: the picture is animated: save the frame that is meant as a picture")
         yield height, width
     except UsageError as error:
         raise refusal(error, param) from None

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from sfumato.core.path import MAX_STEPS
 from sfumato.core.solvers import SOLVERS
+from sfumato.recipe import Real, Whole
 from sfumato.serving import State
 
 MAX_REQUEST_STEPS = min(1000, MAX_STEPS)
@@ -27,7 +28,7 @@ SolverName = Annotated[str, Field(json_schema_extra={"enum": list(SOLVERS)}), Af
 OutputFormat = Literal["png", "jpeg", "webp"]
 UserName = Annotated[str | None, Field(max_length=512)]
 Strength = Annotated[
-    float | None, Field(gt=0, le=1, description="How much of the picture is forgotten; 1 is all.")
+    Real | None, Field(gt=0, le=1, description="How much of the picture is forgotten; 1 is all.")
 ]
 
 
@@ -39,9 +40,9 @@ class Delivery(BaseModel):
     user: UserName = Field(default=None, description="The user; users take turns.")
     response_format: Literal["url", "b64_json"] | None = None
     output_format: OutputFormat | None = None
-    output_compression: int | None = Field(default=None, ge=0, le=100)
+    output_compression: Whole | None = Field(default=None, ge=0, le=100)
     stream: bool | None = None
-    partial_images: int | None = Field(
+    partial_images: Whole | None = Field(
         default=None, ge=0, le=3, description="Previews of one picture, while streaming."
     )
 
@@ -65,7 +66,7 @@ class ImageRequest(Delivery):
     """What all requests for images may say; the settings of the sampler have the names of diffusers."""
 
     model: str | None = Field(default=None, max_length=1000)
-    n: int | None = Field(default=None, ge=1, le=10)
+    n: Whole | None = Field(default=None, ge=1, le=10)
     size: str | None = Field(
         default=None,
         max_length=32,
@@ -74,9 +75,9 @@ class ImageRequest(Delivery):
     safety_identifier: UserName = Field(default=None, description="As user.")
     quality: Literal["auto"] | None = None
     background: Literal["auto", "opaque"] | None = None
-    num_inference_steps: int | None = Field(default=None, ge=1, le=MAX_REQUEST_STEPS)
+    num_inference_steps: Whole | None = Field(default=None, ge=1, le=MAX_REQUEST_STEPS)
     solver: SolverName | None = None
-    seed: int | None = Field(
+    seed: Whole | None = Field(
         default=None, ge=0, le=2**64 - 1, description="Of the first picture; picture i has seed + i."
     )
 
@@ -90,7 +91,7 @@ class Generate(ImageRequest):
 
     prompt: str = Field(min_length=1, max_length=32_000)
     negative_prompt: str | None = Field(default=None, max_length=32_000)
-    guidance_scale: float | None = Field(default=None, ge=0, le=1000, description="1 is off.")
+    guidance_scale: Real | None = Field(default=None, ge=0, le=1000, description="1 is off.")
 
 
 class Edit(Generate):
@@ -125,7 +126,7 @@ class RunRecipe(Delivery):
         examples=[{"model": "digits", "expression": {"prompt": "7"}, "count": 2}],
     )
     pictures: dict[str, InputPicture] = Field(default={}, max_length=16)
-    enlarge: int = Field(default=1, ge=1, le=16)
+    enlarge: Whole = Field(default=1, ge=1, le=16)
     background: bool = Field(
         default=False, description="Answer at once; GET /v1/jobs/ID says how the job stands."
     )

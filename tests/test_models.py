@@ -371,7 +371,7 @@ DAMAGED = (SfumatoError, 1)
         (lambda f: (f / "model.safetensors").unlink(), MISSING, "no weights at"),
         (lambda f: cut(f / "model.safetensors", end=b""), DAMAGED, "it is cut short or changed"),
         (lambda f: cut(f / "model.safetensors", end=bytes(100)), DAMAGED, "has not the sha256"),
-        (lambda f: (f / "model.json").write_text("{"), DAMAGED, r"model\.json is not JSON"),
+        (lambda f: (f / "model.json").write_text("{"), DAMAGED, r"model\.json is not JSON that is read"),
         (lambda f: (f / "model.json").write_text("[]"), DAMAGED, "is not a JSON object"),
         (lambda f: edit(f, weights={}), DAMAGED, "states no hash of its weights"),
         (lambda f: edit(f, format=99), DAMAGED, "has format 99; this version reads 1"),

@@ -273,8 +273,11 @@ BAD_FILES = {
     "empty.png": (lambda: b"", "is empty"),
     "svg.png": (lambda: SVG, "is SVG: save it as PNG, JPEG or WebP"),
     "words.jpg": (lambda: b"hello, world", "is not a picture"),
-    "gif.gif": (lambda: encoded(noise_image(), "GIF"), "is GIF: save it as PNG"),
-    "animated-gif.png": (lambda: frames_file("GIF"), "is GIF: save it as PNG"),
+    "gif.png": (lambda: encoded(noise_image(), "GIF"), "is GIF under the extension .png"),
+    "film.mp4": (lambda: b"\0\0\0\x18ftypisom" + bytes(40), "is MP4: save it as PNG"),
+    "cut.gif": (lambda: encoded(noise_image(), "GIF")[:200], "is damaged or cut short"),
+    "cut.tif": (lambda: encoded(noise_image(), "TIFF")[:200], "is damaged or cut short"),
+    "cut.bmp": (lambda: encoded(noise_image(), "BMP")[:200], "is damaged or cut short"),
     "bitmap.png": (lambda: encoded(noise_image(), "BMP"), "is BMP"),
     "tiff.png": (lambda: encoded(noise_image(), "TIFF"), "is TIFF"),
     "jpeg.png": (
@@ -286,8 +289,6 @@ BAD_FILES = {
         "is PNG under the extension .webp: rename it to .png",
     ),
     "png.tiff": (lambda: encoded(noise_image(), "PNG"), "is PNG under the extension .tiff"),
-    "animated.webp": (lambda: frames_file("WEBP"), "is animated: save the frame"),
-    "animated.png": (lambda: frames_file("PNG"), "is animated: save the frame"),
     "cut.png": (lambda: encoded(noise_image(), "PNG")[:-200], "is damaged or cut short"),
     "cut.jpg": (lambda: encoded(noise_image(64, 64), "JPEG")[:1500], "is damaged or cut short"),
     "cut.webp": (lambda: encoded(noise_image(64, 64), "WEBP")[:500], "is damaged or cut short"),
@@ -295,10 +296,6 @@ BAD_FILES = {
     "zero.png": (lambda: png(0, 1, 8, 0, b""), "is damaged or cut short"),
     "bomb.png": (lambda: bomb(50_000, 500), "more than the 89,478,485 pixels allowed"),
     "warned.png": (lambda: bomb(10_000, 10_000), "more than the 89,478,485 pixels allowed"),
-    "text.png": (
-        lambda: png(1, 1, 8, 0, b"\0", chunk(b"zTXt", b"sfumato\0\0" + zlib.compress(b" " * 20_000_000, 9))),
-        "is damaged or cut short (Decompressed data too large",
-    ),
 }
 
 

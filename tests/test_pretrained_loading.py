@@ -26,11 +26,11 @@ import tiny_pipelines as tiny
 from sfumato.cache import cache_folder
 from sfumato.core.solvers import SOLVERS
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError
+from sfumato.models.files.headers import read_shapes
 from sfumato.models.files.registry import HUB
 from sfumato.models.pretrained import encoders, loading
 from sfumato.models.pretrained.loading import load_tokenizer, open_folder
 from sfumato.models.pretrained.prompts import EncodedPrompts
-from sfumato.models.pretrained.safety import read_shapes
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

@@ -418,13 +418,6 @@ def huge_png(side: int = 50_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def text_png() -> bytes:
-    """A text chunk that unpacks to 100 MB."""
-    good = png()
-    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * 100_000_000))
-    return good[:33] + bomb + good[33:]
-
-
 def long_gif() -> bytes:
     frames = [Image.new("L", (4, 4), i % 256) for i in range(300)]
     file = io.BytesIO()
@@ -440,8 +433,7 @@ BAD_PICTURES = {
     "SVG named png": (SVG, "is SVG"),
     "EPS named png": (EPS, "not a picture"),
     "empty": (b"", "empty"),
-    "10,000 frames": (long_gif(), "is GIF"),
-    "huge text chunk": (text_png(), "damaged or cut short"),
+    "10,000 frames": (long_gif(), "is animated"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sfumato.pictures import encode_picture, grid, save_picture, to_image
+from sfumato.pictures import check_encodable, encode_picture, grid, save_picture, to_image
 from sfumato.pictures.grid import enlarge_pixels
 from sfumato.recipe import Recipe
 from sfumato.runs import Run, write_run
@@ -108,6 +108,19 @@ class Pictures:
 def numbered_path(path: Path, seed: int) -> Path:
     """The name of one of several pictures."""
     return path.with_stem(f"{path.stem}-{seed}")
+
+
+def check_savable(recipe: Recipe, path: Path, *, enlarge: int = 1, alone: bool = True) -> None:
+    """Refuse what `save` (alone) or `save_grid` could not write at `path`, before it is made: UsageError."""
+    widest = recipe.model_copy(update={"seed": max(recipe.seeds)})
+    written = widest.model_copy(update={"count": 1}) if alone else widest
+    size = [enlarge * side for side in recipe.made_size] if alone else [1, 1]
+    check_encodable(
+        path,
+        size=(size[0], size[1]),
+        metadata=_metadata(written, {"sheet": {"columns": recipe.count, "enlarge": enlarge}}),
+        parameters=written.parameters(),
+    )
 
 
 def _save(x: Tensor, path: Path, recipe: Recipe, layout: Mapping[str, object], *, metadata: bool) -> Path:

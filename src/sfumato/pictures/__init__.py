@@ -12,13 +12,21 @@ from sfumato.pictures.given import PictureSource
 from sfumato.pictures.grid import grid, labelled_grid
 from sfumato.pictures.metadata import read_metadata
 from sfumato.pictures.read import Size, is_animated, picture_size, read_mask, read_picture
-from sfumato.pictures.write import encode_picture, pixels_digest, save_picture, to_image, to_uint8
+from sfumato.pictures.write import (
+    check_encodable,
+    encode_picture,
+    pixels_digest,
+    save_picture,
+    to_image,
+    to_uint8,
+)
 
 __all__ = [
     "Fit",
     "Size",
     "PictureSource",
     "check_destination",
+    "check_encodable",
     "encode_picture",
     "grid",
     "is_animated",

@@ -18,6 +18,7 @@ from sfumato.pictures.metadata import MAX_EXIF_IN_JPEG, exif_bytes, png_chunks, 
 from sfumato.pictures.read import read_picture
 
 QUALITY = 95
+_MOST_SIDE = {"JPEG": 65_500, "WEBP": 16_383}  # pixels, of their encoders
 
 
 def to_uint8(x: Tensor) -> Tensor:
@@ -83,14 +84,37 @@ def encode_picture(
         options = {"exif": exif_bytes(recipe, parameters), "quality": quality}
     if kind == "JPEG":
         options["subsampling"] = 0  # full colour: small pictures lose much by halving it
-        if len(options["exif"]) > MAX_EXIF_IN_JPEG:
-            raise UsageError(
-                f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
-            )
+        _check_exif(path, options["exif"])
     file = io.BytesIO()
     with encoding(path, "use .png"):
         image.save(file, kind, **options)
     return file.getvalue()
+
+
+def check_encodable(
+    name: str | os.PathLike[str],
+    *,
+    size: tuple[int, int],
+    metadata: Mapping[str, Any] | None = None,
+    parameters: str | None = None,
+) -> None:
+    """Refuse what a format cannot hold, before the picture of this size (H, W) is made: UsageError.
+
+    name: as of `encode_picture`.
+    """
+    path = Path(f"picture{name}" if str(name).startswith(".") else name)
+    kind, recipe = FORMATS[path.suffix.lower()], recipe_text(metadata)
+    if max(size) > (most := _MOST_SIDE.get(kind, 2**31 - 1)):
+        raise UsageError(f"{one_line(path)} would have a side of {max(size)} pixels, over {most}: use .png")
+    if kind == "JPEG":
+        _check_exif(path, exif_bytes(recipe, parameters))
+
+
+def _check_exif(path: Path, exif: bytes) -> None:
+    if len(exif) > MAX_EXIF_IN_JPEG:
+        raise UsageError(
+            f"the metadata of {one_line(path)} is over 64 KiB, a JPEG's limit: use .png or .webp"
+        )
 
 
 def pixels_digest(source: Tensor | PictureSource) -> str:

@@ -1,9 +1,9 @@
 """Checkpoints that are either complete or not there.
 
 A checkpoint is a folder `step-00001234` of safetensors and JSON. It is written under another name and flushed
-to disk; `manifest.json` (size and sha256 of every file) is written last and makes it complete. Then the
-folder is renamed, and only then are older checkpoints deleted. Every byte is verified before it is used.
-Nothing is unpickled.
+to disk; `manifest.json` (size and sha256 of every file, and its own) is written last and makes it complete.
+Then the folder is renamed, and only then are older checkpoints deleted. Every byte is verified before it is
+used. Nothing is unpickled.
 """
 
 import hashlib
@@ -95,6 +95,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         manifest = _parse((path / _MANIFEST).read_bytes(), _MANIFEST)
+        _check_manifest(manifest, path)
         contents = {
             name: _verified(path / Path(name).name, stated["bytes"], stated["sha256"])
             for name, stated in manifest["files"].items()
@@ -125,13 +126,24 @@ def _write_files(aside: Path, checkpoint: Checkpoint) -> None:
         held = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         contents[f"{name}.safetensors"] = save_tensors(held)
     files = {name: {"bytes": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in contents.items()}
-    contents[_MANIFEST] = _json({"step": checkpoint.step, "files": files})
+    stated = {"step": checkpoint.step, "files": files}
+    contents[_MANIFEST] = _json({**stated, "sha256": hashlib.sha256(_json(stated)).hexdigest()})
     for name, content in contents.items():
         with (aside / name).open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
     _flush_folder(aside)
+
+
+def _check_manifest(manifest: Mapping[str, Any], path: Path) -> None:
+    """ValueError where the manifest was changed: by its own sha256, which version 0.1 did not write."""
+    stated = {name: value for name, value in manifest.items() if name != "sha256"}
+    own = hashlib.sha256(_json(stated)).hexdigest()
+    if manifest.get("sha256", own) != own:
+        raise ValueError(f"{_MANIFEST} does not have the checksum it was written with")
+    if path.name != checkpoint_path(path, int(manifest["step"])).name:
+        raise ValueError(f"{_MANIFEST} is of step {manifest['step']!r:.20}, not of {path.name}")
 
 
 def _verified(path: Path, size: int, sha256: str) -> bytes:

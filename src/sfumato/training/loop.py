@@ -10,6 +10,7 @@ The folder of a run:
     history.jsonl, tensorboard/  loss, learning rate and gradient norm of every step
     loss.svg                     the loss curve
     model/                       the exported model, at the end
+    training.lock                the process that has the folder
 """
 
 import copy
@@ -42,6 +43,7 @@ from sfumato.training.data import Dataset
 from sfumato.training.datasets import load_dataset
 from sfumato.training.devices import Device, Precision, make_accelerator
 from sfumato.training.history import History, TrainingStep
+from sfumato.training.lock import FolderLock
 from sfumato.training.loss_curve import draw_loss_curve
 from sfumato.training.presets import Preset
 from sfumato.training.presets import preset as preset_named
@@ -117,7 +119,8 @@ def train(
         A generator of `Progress`; its return value is the exported model's folder, `out_dir / "model"`.
 
     Raises:
-        UsageError: at once, for a bad argument, an unknown preset, or a folder that does not fit `resume`.
+        UsageError: at once, for a bad argument, an unknown preset, a folder that does not fit `resume` or
+            that another training is in.
         SfumatoError: at once, for data or a checkpoint that cannot be read; while running, for a loss that is
             not finite (before the optimiser step) or a folder that cannot be written.
         TrainingStopped: while running, after SIGTERM or SIGINT, when the checkpoint is complete.
@@ -197,7 +200,9 @@ class _Trainer:
         self.forward = data.conditioned_forward(torch.compile(forward) if compile else forward)
 
     def begin(self, resume: bool) -> None:
-        """Writes the first checkpoint, or reads the newest one."""
+        """Takes the folder; writes the first checkpoint, or reads the newest one."""
+        if self.accelerator.is_main_process:
+            self.lock = FolderLock(self.out_dir)
         complete = complete_checkpoints(self.checkpoints)
         self.accelerator.wait_for_everyone()  # every process has looked before one writes
         if resume:
@@ -270,6 +275,7 @@ class _Trainer:
         if main:
             self._draw_loss_curve()
             save_model(self._model(), self.out_dir / "model")
+            self.lock.free()
         self.accelerator.wait_for_everyone()
         return self.out_dir / "model"
 

@@ -98,6 +98,7 @@ def run_recipe(
     """Run a recipe. Write pictures as soon as they are done, sheets and animations at the end."""
     from sfumato.results import Pictures
 
+    outputs.check_savable(recipe)
     start, options = time.monotonic(), outputs.options
     film = None if options.animate is None else Film(recipe, model)
     parts: list[Tensor] = []
@@ -127,6 +128,7 @@ def run_and_pick(
     """Run a recipe and write the best of its pictures, each with a recipe of its own."""
     from sfumato.results import Pictures
 
+    outputs.check_savable(recipe)
     start = time.monotonic()
     made = joined([pictures.x for pictures in make_parts(recipe, model, inputs, max_rows)])
     rows, described = picker.best(made)

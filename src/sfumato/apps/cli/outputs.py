@@ -42,6 +42,13 @@ class OutputFiles:
             if Path(name).resolve() in written:
                 raise UsageError(f"{name} is an input, which --out would overwrite: choose another --out")
 
+    def check_savable(self, recipe: Recipe) -> None:
+        """Refuse pictures that their format could not hold, before they are made: UsageError."""
+        from sfumato.results import check_savable
+
+        if not self.options.no_metadata:
+            check_savable(recipe, self.picture, enlarge=self.options.enlarge, alone=not self.options.grid)
+
     def write(self, pictures: Pictures, *, numbered: bool) -> None:
         """Write pictures and print the names of their files. numbered: the seed stands in the name."""
         enlarge, metadata = self.options.enlarge, not self.options.no_metadata

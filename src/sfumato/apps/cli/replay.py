@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
+from sfumato.apps.cli.consent import Yes, ask, check_work, hub_models
 from sfumato.apps.cli.devices import load_cascade_on, load_on
 from sfumato.apps.cli.inputs import find_inputs
 from sfumato.apps.cli.make_pictures import joined, make_parts, run_recipe
 from sfumato.apps.cli.options import Machine, RunOptions
 from sfumato.apps.cli.outputs import RECIPES, check_outputs
 from sfumato.apps.cli.progress import note
-from sfumato.errors import UsageError
+from sfumato.errors import ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +62,7 @@ def run(
     count: Annotated[
         int | None, Option("--count", "-n", min=1, help="Number of pictures instead of the recipe's.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Make the pictures of a recipe file."""
     from sfumato.recipe import parse_recipe, read_recipe
@@ -69,7 +71,7 @@ def run(
     read = read_recipe(recipe)
     changed = {key: value for key, value in (("seed", seed), ("count", count)) if value is not None}
     chosen = parse_recipe(read.plain() | changed)
-    loaded = load_for(chosen, replacements, options)
+    loaded = load_for(chosen, replacements, options, yes=yes)
     inputs = find_inputs(chosen, loaded, beside=recipe.parent, folder=replacements.inputs)
     outputs.refuse_inputs([file.file for file in chosen.inputs.values()], chosen.seeds)
     run_recipe(chosen, loaded, inputs, outputs=outputs, max_rows=options.max_rows)
@@ -87,32 +89,38 @@ def replay(
         Path | None, Option(help="Recipe file, for a picture that carries none.", show_default=False)
     ] = None,
     replacements: Replacements,
+    yes: Yes = False,
 ) -> None:
     """Make a picture again from the recipe inside it, and say whether the pixels agree.
 
     They agree exactly, or within one grey level (another machine or batch adds in another order), or differ:
-    then the exit code is 1. A recipe file is run; it holds no pixels to compare.
+    then the exit code is 1. A recipe file is run; it holds no pixels to compare. A recipe that makes
+    more than the picture holds, or takes very many steps, is run after a yes.
     """
     if picture.suffix.lower() in RECIPES:
         if recipe is not None:
             raise UsageError(f"--recipe goes with a picture, and {picture} is a recipe: leave --recipe out")
         options = RunOptions(out=out or Path("replay.png"), **vars(machine))
-        run(options=options, recipe=picture, replacements=replacements)
+        run(options=options, recipe=picture, replacements=replacements, yes=yes)
         note("a recipe holds no pixels: there is nothing to compare")
         return
     metadata = _metadata(picture, recipe)
     recipes = _recipes(metadata)
     if out is not None:
         _check_out(out, picture, recipes)
-    model, parts = load_for(recipes[0], replacements, machine), []
+    check_work(recipes, picture, yes=yes)
+    model, parts = load_for(recipes[0], replacements, machine, yes=yes), []
     for one in recipes:
         inputs = find_inputs(one, model, beside=picture.parent, folder=replacements.inputs)
         parts += [pictures.x for pictures in make_parts(one, model, inputs, machine.max_rows)]
     _compare(picture, joined(parts), metadata, recipes[0].parameters(), out)
 
 
-def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> Stages:
-    """The models of a recipe; a note says when their weights are not those of the recipe."""
+def load_for(recipe: Recipe, replacements: Replacements, machine: Machine, *, yes: bool) -> Stages:
+    """The models of a recipe; a note says when their weights are not those of the recipe.
+
+    A model of the hub that the recipe alone names is fetched after a yes; one that is here is loaded.
+    """
     name, stages = replacements.model, replacements.stage
     if recipe.custom and not (name is not None and all(part.startswith("model ") for part in recipe.custom)):
         parts = ", ".join(recipe.custom)
@@ -121,15 +129,26 @@ def load_for(recipe: Recipe, replacements: Replacements, machine: Machine) -> St
         raise UsageError(
             f"--stage is given {len(stages)} times, and the recipe has {len(recipe.stages)} further stages"
         )
-    if recipe.stages:
-        names = stages or [stage.model for stage in recipe.stages]
-        model: Stages = load_cascade_on(name or recipe.model, names, machine, stated=recipe.dtype)
-    else:
-        model = load_on(name or recipe.model, machine, stated=recipe.dtype)
+    further = stages or [stage.model for stage in recipe.stages]
+    fetched = hub_models([*([] if name else [recipe.model]), *([] if stages else further)])
+    try:
+        local = replace(machine, offline=True) if fetched and not yes else machine
+        model = _load(name or recipe.model, further, local, recipe.dtype)
+    except ModelUnavailableError:
+        if not fetched or yes or machine.offline:
+            raise
+        ask(f"the recipe names {', '.join(fetched)}, which must be fetched from the hub", yes=yes)
+        model = _load(name or recipe.model, further, machine, recipe.dtype)
     for stage, loaded in zip((recipe, *recipe.stages), model.stages, strict=True):
         if stage.weights is not None and loaded.sha256 != stage.weights:
             note(f"the weights of {loaded.name} are not those of the recipe: the picture will differ")
     return model
+
+
+def _load(name: str, further: list[str], machine: Machine, dtype: str) -> Stages:
+    if further:
+        return load_cascade_on(name, further, machine, stated=dtype)
+    return load_on(name, machine, stated=dtype)
 
 
 def _metadata(picture: Path, recipe: Path | None) -> Mapping[str, Any]:

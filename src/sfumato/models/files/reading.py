@@ -1,12 +1,12 @@
 """JSON objects and hashes of files, for folders of our own and of others."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, first_line
+from sfumato.parsing import parse_json, read_regular, text_of
 
 MAX_JSON = 4_000_000  # bytes of a description or a configuration; a tokenizer.json is not read so
 
@@ -19,15 +19,13 @@ def read_json(path: Path, *, missing: str) -> dict[str, Any]:
         SfumatoError: it is not readable, larger than MAX_JSON, or no JSON object.
     """
     try:
-        if path.stat().st_size > MAX_JSON:
-            raise SfumatoError(f"{path} is larger than any configuration: it is not read")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(text_of(read_regular(path, MAX_JSON)))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelUnavailableError(missing) from error
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise SfumatoError(f"{path} is not JSON: {first_line(error)}") from error
+    except ValueError as error:
+        raise SfumatoError(f"{path} is not JSON that is read: {first_line(error)}") from error
     if not isinstance(found, dict):
         raise SfumatoError(f"{path} is not a JSON object")
     return found

@@ -1,6 +1,6 @@
 """Models of our own as folders: written whole, read when every byte of them is what it should be."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +11,14 @@ from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import Flow, schedule_from_dict
 from sfumato.errors import SfumatoError, UsageError, first_line
 from sfumato.models.defaults import SamplingDefaults
-from sfumato.models.files.store import DESCRIPTION, read_folder, write_folder
+from sfumato.models.files.bounds import check_sizes
+from sfumato.models.files.store import (
+    DESCRIPTION,
+    read_description,
+    read_folder,
+    read_shapes_of,
+    write_folder,
+)
 from sfumato.models.low_resolution import EnlargedPicture
 from sfumato.models.model import Model
 from sfumato.models.networks.base import Network
@@ -22,6 +29,7 @@ from sfumato.models.runtime.placement import Placement
 from sfumato.models.text_to_image import TextConditioner
 
 FORMAT = 1
+SIZING = ("network", "schedule", "shape", "defaults", "class_names")  # what numbers in them size something
 
 
 def build_model(network: Network, *, class_names: Sequence[str] = (), **parts: Any) -> Model:
@@ -81,11 +89,13 @@ def load_model(folder: Path, *, name: str | None = None, placement: Placement | 
         ModelUnavailableError: there is none.
         SfumatoError: it is damaged, or of a format that this version does not read.
     """
-    description, tensors = read_folder(folder)
+    description = read_description(folder)
     if description.get("format") != FORMAT:
         raise SfumatoError(
             f"{folder / DESCRIPTION} has format {description.get('format')!r}; this version reads {FORMAT}"
         )
+    _check_description(folder, description)
+    _, tensors = read_folder(folder)
     try:
         network = build_network(description["network"]["kind"], description["network"]["config"])
         network.load_state_dict(tensors)
@@ -101,9 +111,30 @@ def load_model(folder: Path, *, name: str | None = None, placement: Placement | 
             provenance=description["provenance"],
             sha256=description["weights"]["sha256"],
         )
-    # a UsageError is a ValueError
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise SfumatoError(
-            f"{folder / DESCRIPTION} does not describe a model: {first_line(error)}"
-        ) from error
+    except Exception as error:
+        raise _no_model(folder, error) from error
     return model if placement is None else model.place(placement)
+
+
+def _check_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Refuse a description that lies, before its weights are read and memory is taken for its network."""
+    path = folder / DESCRIPTION
+    check_sizes(path, {part: description.get(part) for part in SIZING})
+    shapes = read_shapes_of(folder, description)
+    try:
+        with torch.device("meta"):  # where sizes cost nothing
+            network = build_network(description["network"]["kind"], description["network"]["config"])
+        expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    except Exception as error:
+        raise _no_model(folder, error) from error
+    for name in sorted(expected.keys() | shapes.keys()):
+        if expected.get(name) != shapes.get(name):
+            raise SfumatoError(
+                f"{path} does not describe a model: {name} is {expected.get(name, 'missing')} by it, "
+                f"and {shapes.get(name, 'missing')} in the files"
+            )
+
+
+def _no_model(folder: Path, error: Exception) -> SfumatoError:
+    """Of a description that is wrong; what a network makes of one may be an error of any type."""
+    return SfumatoError(f"{folder / DESCRIPTION} does not describe a model: {first_line(error)}")

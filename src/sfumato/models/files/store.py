@@ -14,6 +14,7 @@ folders below; "prefix" beside the weights is what their names begin with in the
 import hashlib
 import json
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from sfumato.errors import ModelUnavailableError, SfumatoError
+from sfumato.models.files.headers import Shapes, read_shapes
 from sfumato.models.files.reading import joint_sha256, read_json
+from sfumato.parsing import inside
 
 DESCRIPTION = "model.json"
 WEIGHTS = "model.safetensors"
@@ -144,25 +147,31 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         SfumatoError: what is there is damaged or not readable.
     """
     description = read_description(folder)
-    try:
-        weights = description["weights"]
-        shards = weights.get("shards", [weights])
-        stated = [(_below(shard["file"]), str(shard["sha256"])) for shard in shards]
-        prefix = str(weights.get("prefix", ""))
-        whole = weights["sha256"] == joint_sha256([sha256 for _, sha256 in stated])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise SfumatoError(f"{folder / DESCRIPTION} states no hash of its weights: it is damaged") from error
-    if not whole:
-        raise SfumatoError(f"{folder / DESCRIPTION}: the hash of its weights is not that of its shards")
+    stated, prefix = _stated_weights(folder, description)
     tensors: dict[str, Tensor] = {}
-    for name, sha256 in stated:
+    for name, sha256, size in stated:
         try:
-            tensors |= load(_verified(folder / name, sha256, "weights"))
+            tensors |= load(_verified(folder, name, sha256, "weights", size))
         except SafetensorError as error:
             raise SfumatoError(f"{folder / name} is not a safetensors file: {error}") from error
     return description, {
         name.removeprefix(prefix): t.float() if t.is_floating_point() else t for name, t in tensors.items()
     }
+
+
+def _stated_weights(folder: Path, description: Mapping[str, Any]) -> tuple[list[tuple[str, str, int]], str]:
+    """The name, hash and bytes of each file of weights; what the names of weights begin with there."""
+    try:
+        weights = description["weights"]
+        shards = weights.get("shards", [weights])
+        stated = [(_below(shard["file"]), str(shard["sha256"]), int(shard["bytes"])) for shard in shards]
+        prefix = str(weights.get("prefix", ""))
+        whole = weights["sha256"] == joint_sha256([sha256 for _, sha256, _ in stated])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise SfumatoError(f"{folder / DESCRIPTION} states no hash of its weights: it is damaged") from error
+    if not whole:
+        raise SfumatoError(f"{folder / DESCRIPTION}: the hash of its weights is not that of its shards")
+    return stated, prefix
 
 
 def read_file(folder: Path, description: Mapping[str, Any], name: str) -> bytes:
@@ -173,10 +182,48 @@ def read_file(folder: Path, description: Mapping[str, Any], name: str) -> bytes:
         SfumatoError: it is damaged, or the description does not state it.
     """
     try:
-        (sha256,) = [stated["sha256"] for stated in description["files"] if stated["file"] == name]
+        ((sha256, size),) = [
+            (str(stated["sha256"]), int(stated["bytes"]))
+            for stated in description["files"]
+            if stated["file"] == name
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise SfumatoError(f"{folder / DESCRIPTION} states no hash of {name}: it is damaged") from error
-    return _verified(folder / name, str(sha256), "file")
+    return _verified(folder, name, sha256, "file", size)
+
+
+def _checked(folder: Path, name: str, what: str, size: int) -> Path:
+    """The path of a regular file of the folder that has the stated bytes; errors as of `read_folder`."""
+    path = folder / name
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelUnavailableError(f"no {what} at {path}: fetch or train the model again") from error
+    except (OSError, ValueError) as error:
+        raise SfumatoError(f"cannot read {path}: {error}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise SfumatoError(f"cannot read {path}: it is not a regular file")
+    if not inside(path, folder):
+        raise SfumatoError(f"{path} leads out of {folder}: put the file itself there")
+    if found.st_size != size:
+        raise SfumatoError(
+            f"{path} has not the sha256 that {DESCRIPTION} states ({found.st_size} bytes, not {size}): it is "
+            "cut short or changed; fetch or train the model again"
+        )
+    return path
+
+
+def read_shapes_of(folder: Path, description: Mapping[str, Any]) -> Shapes:
+    """The shapes of the weights, by the headers of their files; nothing else of them is read.
+
+    Raises:
+        ModelUnavailableError, SfumatoError: as `read_folder`.
+    """
+    shapes: Shapes = {}
+    stated, prefix = _stated_weights(folder, description)
+    for name, _, size in stated:
+        shapes |= read_shapes(_checked(folder, name, "weights", size))
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items()}
 
 
 def _below(name: str) -> str:
@@ -186,11 +233,10 @@ def _below(name: str) -> str:
     return name
 
 
-def _verified(path: Path, sha256: str, what: str) -> bytes:
+def _verified(folder: Path, name: str, sha256: str, what: str, size: int) -> bytes:
+    path = _checked(folder, name, what, size)
     try:
         content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise ModelUnavailableError(f"no {what} at {path}: fetch or train the model again") from error
     except OSError as error:
         raise SfumatoError(f"cannot read {path}: {error}") from error
     if hashlib.sha256(content).hexdigest() != sha256:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sfumato.cache import cache_folder
 from sfumato.errors import ModelUnavailableError, SfumatoError, UsageError, first_line
-from sfumato.models.pretrained.safety import read_shapes
+from sfumato.models.files.headers import read_shapes
 from sfumato.pictures.files import publish
 
 FORMAT = "sfumato-embeddings-1"

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from sfumato.errors import ModelUnavailableError, SfumatoError, first_line
-from sfumato.models.pretrained.safety import Shapes, read_config, read_shapes, weight_files
+from sfumato.models.files.headers import Shapes, read_shapes
+from sfumato.models.pretrained.safety import check_files, read_config, weight_files
 from sfumato.models.runtime.lazy import Call, LazyNetwork
 from sfumato.models.runtime.placement import Placement
 
@@ -122,6 +123,8 @@ def check_network(folder: Folder, component: str) -> int:
     Returns how many weights it has.
     """
     place, cls = folder.at(component), _class(folder, component)
+    if place.is_dir():
+        check_files(place, folder.path)
     config = folder.config(component)
     shapes: Shapes = {}
     for file in weight_files(place):
@@ -147,6 +150,7 @@ def load_tokenizer(folder: Folder, component: str = "tokenizer") -> Any:
     place = folder.at(component)
     if not place.is_dir() or place == folder.path:
         raise ModelUnavailableError(f"there is no {folder.path / component}: fetch the model again")
+    check_files(place, folder.path)
     for file in place.glob("*_config.json"):
         read_config(file)
     cls = _class(folder, component)

@@ -15,7 +15,16 @@ import yaml
 MAX_DEPTH = 100  #  of objects and lists in one another
 MAX_BITS = 128  #   of a whole number: seeds have 64, and transformers writes 10^30 for "without a limit"
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+MAX_YAML = 100_000  # characters, of which Python reads some 100,000 a second
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds no node for an alias. It reads as it builds, so that what is nested too deep ends it at once."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("it has aliases (*name): write out what they stand for")
+        return super().compose_node(parent, index)
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -54,9 +63,9 @@ def parse_json(text: str) -> Any:
 
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text as JSON could hold it; aliases, which multiply, are refused."""
+    if len(text) > MAX_YAML:
+        raise ValueError(f"it has over {MAX_YAML:,} characters: give a longer one as JSON")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=_Loader)):
-            raise ValueError("it has aliases (*name): write out what they stand for")
         return _bounded(yaml.load(text, Loader=_Loader))
     except RecursionError as error:
         raise ValueError(f"it is nested more than {MAX_DEPTH} deep") from error

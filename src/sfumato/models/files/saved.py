@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from sfumato.core.prediction import Prediction
 from sfumato.core.schedule import Flow, schedule_from_dict
@@ -122,7 +123,7 @@ def _check_description(folder: Path, description: Mapping[str, Any]) -> None:
     check_sizes(path, {part: description.get(part) for part in SIZING})
     shapes = read_shapes_of(folder, description)
     try:
-        with torch.device("meta"):  # where sizes cost nothing
+        with torch.device("meta"), _Uninitialised():  # where sizes cost nothing
             network = build_network(description["network"]["kind"], description["network"]["config"])
         expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     except Exception as error:
@@ -133,6 +134,21 @@ def _check_description(folder: Path, description: Mapping[str, Any]) -> None:
                 f"{path} does not describe a model: {name} is {expected.get(name, 'missing')} by it, "
                 f"and {shapes.get(name, 'missing')} in the files"
             )
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Networks get no first weights, which would cost time, and nothing is computed on the meta device.
+
+    The first computation there makes torch load its compiler, some 100 MB; frequencies come from `linspace`.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return given["tensor"] if "tensor" in given else args[0]
+        if func is torch.linspace:
+            given = {"device": "cpu", **given}
+        return func(*args, **given)
 
 
 def _no_model(folder: Path, error: Exception) -> SfumatoError:

@@ -246,7 +246,7 @@ def test_prompts_are_encoded_here_and_drawn_there(
         (["encode", "in.txt"], b"\xff\xfe\x00a", (2, "no text in UTF-8")),
         (["encode", "in.txt"], b"\n \n", (2, "holds 0 prompts")),
         (["encode", "in.txt"], b"a\n" * 10_001, (2, "holds 10,001 prompts")),
-        (["encode", "in.txt"], b"a" * 1_000_001, (2, "more than 1,000,000 bytes")),
+        (["encode", "in.txt"], b"a" * 1_000_001, (2, "at most 1,000,000")),
         (["encode", "in.txt", "--out", "x.pt"], b"a", (2, ".safetensors")),
         (["encode", "in.txt", "--out", "no/x.safetensors"], b"a", (1, "there is no folder")),
         (["encode", "in.txt", "--model", "digits"], b"a", (2, "digits takes no encoded prompts")),

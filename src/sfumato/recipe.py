@@ -204,5 +204,5 @@ def read_recipe(path: Path) -> Recipe:
         text = text_of(read_regular(path, MAX_RECIPE_BYTES))
         data = parse_json(text) if path.suffix.lower() == ".json" else parse_yaml(text)
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as a recipe ({first_line(error):.200})") from error
+        raise UsageError(f"{path}: not a recipe that can be read ({first_line(error):.200})") from error
     return parse_recipe(data)

@@ -23,7 +23,7 @@ Yes = Annotated[
 
 
 def check_work(recipes: Sequence[Recipe], picture: Path, *, yes: bool) -> None:
-    """Ask before the recipes of a picture make more than it holds, or take more steps than one needs.
+    """Ask before the recipes of a picture make more pictures than it holds, or take very many steps.
 
     Raises:
         UsageError: nobody is there to ask, or the answer is no.
@@ -31,11 +31,11 @@ def check_work(recipes: Sequence[Recipe], picture: Path, *, yes: bool) -> None:
     from sfumato.pictures import picture_size
 
     height, width = picture_size(picture)
+    count = sum(recipe.count for recipe in recipes)
     made = sum(recipe.count * recipe.made_size[0] * recipe.made_size[1] for recipe in recipes)
-    if made > height * width:
+    if count > 1 and made > height * width:
         ask(
-            f"the recipe makes {sum(recipe.count for recipe in recipes):,} pictures, {made:,} pixels, and "
-            f"{picture} has {height * width:,}",
+            f"the recipe makes {count:,} pictures, {made:,} pixels, and {picture} has {height * width:,}",
             yes=yes,
         )
     steps = max(
@@ -47,9 +47,11 @@ def check_work(recipes: Sequence[Recipe], picture: Path, *, yes: bool) -> None:
 
 def hub_models(names: Sequence[str]) -> list[str]:
     """Which of the models of a recipe would be fetched from the hub."""
-    from sfumato.models.files.registry import MODELS
+    from sfumato.models.files.registry import HUB, MODELS
+    from sfumato.models.pretrained import is_repository
 
-    return [name for name in names if name not in MODELS and not Path(name).exists()]
+    unknown = (name for name in names if name not in MODELS and not Path(name).exists())
+    return [name for name in unknown if name in HUB or is_repository(name)]
 
 
 def ask(what: str, *, yes: bool) -> None:

@@ -173,7 +173,7 @@ def read_tour(path: Path) -> Tour:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise UsageError(f"{path} cannot be read as a tour: {error}") from error
+        raise UsageError(f"{path} is not YAML that can be read: {error}") from error
     try:
         tour = Tour.model_validate(data)
     except ValidationError as error:

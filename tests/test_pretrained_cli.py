@@ -101,7 +101,6 @@ def test_a_recipe_file_of_a_cascade_runs_with_its_folders_elsewhere(
         (["--stage-steps", 1], "3 settings for 2 stages"),
         (["--stage-noise", 2], "2.0 is not above 0 and at most 1"),
         (["--stage-guidance", "nan"], "not a finite number"),
-        (["--animate", "x.gif"], "--animate shows pictures of one size"),
         (["--stage", "digits"], "digits makes pictures of its own"),
     ],
 )
@@ -132,7 +131,7 @@ def small(side: int, name: str = "small.png") -> str:
 
 
 def test_a_picture_is_made_larger_and_again(run: Run, stages: list[Path]) -> None:
-    words = ["upscale", small(16), "a cat", "--model", stages[1], "--steps", 2, "--seed", 7]
+    words = ["upscale", small(16), "a cat", "--model", stages[1], "--steps", 2, "--seed", 7, "--enlarge", 1]
     code, out, err = run(*words)
     assert (code, out) == (0, "cat-7.png\n"), err
     made = read_picture(Path("cat-7.png"))
@@ -180,7 +179,7 @@ def latent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "words",
     [
         ["anagram", "a cat", "a dog", "--in-pixels"],
-        ["inpaint", "photo.png", "a cat", "--mask", "mask.png"],
+        ["inpaint", "photo.png", "a cat", "--mask", "mask.png", "--enlarge", "1"],
         ["translate", "photo.png", "a cat"],
     ],
 )
@@ -201,7 +200,7 @@ def test_what_a_latent_model_makes_can_be_made_again(run: Run, latent: Path, wor
 
 def test_pixels_are_refused_on_latents_unless_asked_for(run: Run, latent: Path) -> None:
     code, _, err = run("hybrid", "--far", "a", "--near", "b", "--model", latent)
-    assert (code, "ask for in_pixels" in err, files()) == (2, True, set())
+    assert (code, "ask for --in-pixels" in err, files()) == (2, True, set())
     code, _, err = run("hybrid", "--far", 3, "--near", 8, "--in-pixels")
     assert (code, "emoji works on pixels already" in err, files()) == (2, True, set())
 

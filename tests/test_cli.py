@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,95 +12,22 @@ import yaml
 from PIL import Image
 
 import tiny
-from sfumato.apps.cli import app, main, names
+from commands import Run, files
+from sfumato.apps.cli import app, names
 from sfumato.apps.report.chapters import DEMO
 from sfumato.core.path import MAX_STEPS, PATHS
-from sfumato.core.schedule import FixedSigma, Flow
 from sfumato.core.solvers import SOLVERS
 from sfumato.core.views import VIEWS
 from sfumato.cost import MAX_ROWS
 from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.registry import HUB, MODELS
-from sfumato.models.files.saved import build_model, save_model
-from sfumato.models.model import Model
-from sfumato.models.networks.names import build_network
 from sfumato.models.runtime.placement import COMPILES, OFFLOADS
 from sfumato.pictures import read_metadata, read_picture, save_picture
 from sfumato.pictures.grid import MAX_ENLARGE
 from sfumato.pictures.read import MAX_SIDE
 from sfumato.training.presets import PRESETS
 
-Run = Callable[..., tuple[int, str, str]]
 TO = ("--out", "generate.png", "--enlarge", "1")
-
-
-def asked_model(steps: int) -> Model:
-    """A small model with random weights that is asked with words."""
-    torch.manual_seed(0)
-    network = build_network("prompted", {"side": 16, "widths": (16, 32, 32), "blocks": (1, 1, 1)})
-    for parameter in network.parameters():
-        parameter.data.add_(0.05 * torch.randn_like(parameter))
-    return build_model(
-        network,
-        name="asked",
-        schedule=Flow(),
-        prediction="flow",
-        shape=(3, 16, 16),
-        defaults=SamplingDefaults(steps=steps, guidance=2.0),
-    )
-
-
-def write_models(folder: Path) -> Path:
-    """Small models with random weights: `digits` knows classes, `denoiser` one level, `asked` words."""
-    torch.manual_seed(0)
-    network = build_network("residual", {"width": 16, "deep": 32, "middle": 1, "classes": 10})
-    for parameter in network.parameters():  # the new network is the zero function
-        parameter.data.add_(0.05 * torch.randn_like(parameter))
-    digits = Model(
-        network,
-        name="digits",
-        schedule=Flow(),
-        prediction="flow",
-        shape=(1, 28, 28),
-        defaults=SamplingDefaults(steps=4, guidance=2.0),
-        classes=10,
-    )
-    denoiser = Model(
-        build_network("classic", {"hidden": 4, "timed": False}),
-        name="denoiser",
-        schedule=FixedSigma(1.0),
-        prediction="x0",
-        shape=(1, 28, 28),
-        defaults=SamplingDefaults(steps=4),
-    )
-    save_model(digits, folder / "digits")
-    save_model(denoiser, folder / "denoiser")
-    save_model(asked_model(steps=2), folder / "asked")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def run(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run `sfumato` in an empty folder: -> exit code, stdout, stderr. "MODEL" stands for the digits model."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*args: object) -> tuple[int, str, str]:
-        code = main([str(models / "digits") if arg == "MODEL" else str(arg) for arg in args])
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def files() -> set[str]:
-    return {str(path) for path in Path().rglob("*") if path.is_file()}
 
 
 # -- names and help

@@ -3,7 +3,6 @@
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import sfumato as sf
-from sfumato.apps.cli import main
+from commands import Run, files
 from sfumato.apps.cli.file_names import LONGEST, words_of
 from sfumato.apps.cli.sheets import looks_at, readings
 from sfumato.errors import SfumatoError
@@ -22,29 +21,6 @@ from sfumato.pictures import read_metadata, read_picture, save_picture, to_uint8
 from sfumato.pictures.files import NameTakenError, publish
 from sfumato.pictures.grid import LABEL_GAP
 from sfumato.recipe import parse_recipe
-from test_cli import files, write_models
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def run(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run `sfumato` in an empty folder: -> exit code, stdout, stderr. "MODEL" stands for the digits model."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        code = main([str(models / "digits") if arg == "MODEL" else str(arg) for arg in args])
-        return code, *capsys.readouterr()
-
-    return run
-
 
 # -- names
 

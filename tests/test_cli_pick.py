@@ -1,38 +1,15 @@
 """--pick best: of many pictures those that the package's classifier reads best."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 import sfumato as sf
-from sfumato.apps.cli import main
+from commands import Run, files
 from sfumato.evaluation.digits import load_judge
 from sfumato.evaluation.illusions import pick_best
 from sfumato.pictures import read_metadata
-from test_cli import files, write_models
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def run(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    """Run `sfumato` in an empty folder: -> exit code, stdout, stderr. "MODEL" stands for the digits model."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        code = main([str(models / "digits") if arg == "MODEL" else str(arg) for arg in args])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def best_seeds(models: Path, expression: sf.Expression, *, among: int, keep: int) -> list[int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from test_cli import write_models
+from commands import write_models
 
 pty = pytest.importorskip("pty", reason="needs a pseudo-terminal")
 

@@ -1,32 +1,16 @@
 """The model that ships with a second stage, on the command line: 256 pixels by default, 64 where asked."""
 
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
 from PIL import Image
 
 import sfumato as sf
-from sfumato.apps.cli import main
+from commands import Run
 from sfumato.models.cascade import Cascade
 from sfumato.models.files.registry import LARGER, load_whole
 from sfumato.models.model import Model
 from sfumato.pictures import read_metadata, read_picture, save_picture
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `sfumato` in an empty folder: -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        code = main([str(arg) for arg in args])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def size(path: str) -> tuple[int, int]:

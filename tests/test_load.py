@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from test_cli import write_models
+from commands import write_models
 
 sys.path.append(str(Path(__file__).parent.parent / "bench"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -13,10 +12,8 @@ import torch
 from huggingface_hub.errors import GatedRepoError
 
 import tiny_pipelines as tiny
-from sfumato.apps.cli import main
+from commands import Run, files
 from sfumato.pictures import read_metadata, read_picture, save_picture
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +28,10 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run `sfumato` in an empty folder: -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
+def run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same with a cache that the tests share."""
     monkeypatch.setenv("SFUMATO_CACHE", str(tmp_path.parent / "cache"))
-
-    def run(*args: object) -> tuple[int, str, str]:
-        return main(list(map(str, args))), *capsys.readouterr()
-
     return run
-
-
-def files() -> set[str]:
-    return {str(path) for path in Path().rglob("*") if path.is_file()}
 
 
 def through(stages: list[Path]) -> list[object]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from commands import write_models
 from live import wait_for
-from test_cli import write_models
 
 DRAIN = 60
 

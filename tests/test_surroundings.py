@@ -1,6 +1,5 @@
 """What is made of a part of a picture is laid back into it, and all else stays to the pixel."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import sfumato as sf
-from sfumato.apps.cli import main
+from commands import Run
 from sfumato.errors import UsageError
 from sfumato.pictures import read_metadata
 from sfumato.pictures.surroundings import Surroundings, box_around
-from test_cli import write_models
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -115,24 +111,6 @@ def test_tensors_are_of_the_models_size_as_before() -> None:
 
 
 # -- the command line
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def run(
-    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        code = main([str(models / "digits") if arg == "MODEL" else str(arg) for arg in args])
-        return code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("more", [[], ["--crop-to-mask"], ["--strength", "0.5"], ["--enlarge", "2"]])

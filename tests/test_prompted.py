@@ -392,7 +392,9 @@ def test_a_run_that_was_stopped_and_resumed_ends_in_the_same_bytes(tmp_path: Pat
     run(PROMPTED, tmp_path / "resumed", data=captioned(), max_steps=3)
     run(PROMPTED, tmp_path / "resumed", data=captioned(), resume=True)
     assert_same_bytes(newest(tmp_path / "straight"), newest(tmp_path / "resumed"))
-    assert isinstance(load_model(tmp_path / "straight" / "model").conditioner, TextConditioner)
+    model, data = load_model(tmp_path / "straight" / "model"), captioned()
+    assert isinstance(model.conditioner, TextConditioner)
+    assert model.provenance["concepts"] == list(data.classes[: data.scenes])
 
 
 def test_a_new_network_knows_the_mean_captions_before_it_learns(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import sfumato as sf
-from sfumato.apps.cli import main
-from sfumato.models.text.emoji import concept_labels, name_emoji
+from commands import Run
+from sfumato.models.text.emoji import name_emoji
 from sfumato.models.understanding import remarks_on
 
 pytest.importorskip("fastapi", reason="serving comes with an extra")
@@ -55,11 +55,11 @@ def test_nothing_is_said_of_what_is_understood(model: sf.Model, prompt: str) -> 
 
 def test_the_nearest_concepts_are_named(model: sf.Model) -> None:
     (remark,) = remarks_on(model, sf.prompt("a spreadsheet"))
-    if len(concept_labels()) != len(model.network.recall.keys):
-        pytest.skip("the weights know concepts whose names do not ship")
+    concepts = model.provenance["concepts"]
+    assert len(concepts) == len(model.network.recall.keys)
     nearest = remark.partition("nearest are ")[2].split(", ")
     assert len(nearest) == 3
-    assert set(nearest) <= set(concept_labels())
+    assert set(nearest) <= set(concepts)
     assert "desktop computer" in nearest
 
 
@@ -125,19 +125,6 @@ def _shared() -> sf.Model:
 
 
 # -- the command line
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*args: object) -> tuple[int, str, str]:
-        return main(list(map(str, args))), *capsys.readouterr()
-
-    return run
 
 
 def test_the_command_line_says_it(run: Run) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sfumato.core.expression import Expression, conditions_of
 from sfumato.core.frame import Prompt
 from sfumato.models.networks.text_to_image import NEARNESS, NEARNESS_OF_BAGS, Recall
-from sfumato.models.text.emoji import concept_labels, name_emoji
+from sfumato.models.text.emoji import name_emoji
 from sfumato.models.text.encoder import LENGTH, load_text_encoder
 from sfumato.models.text.phrasing import things, without_frame
 from sfumato.models.text_to_image import TextConditioner
@@ -26,6 +26,13 @@ NEAREST = 3  # concepts that are named
 SHORT = 60  # characters of a prompt that is quoted
 
 
+class _Memory(NamedTuple):
+    """What a network recalls, and the names of the concepts, as it numbers them; none where it keeps none."""
+
+    recall: Recall
+    names: Sequence[str]
+
+
 def remarks_on(model: Stages, e: Expression) -> list[str]:
     """What the model does not understand of the prompts of an expression, a sentence each.
 
@@ -36,16 +43,17 @@ def remarks_on(model: Stages, e: Expression) -> list[str]:
     if not isinstance(conditioner, TextConditioner):
         return []
     recall = getattr(first.network, "recall", None)
+    memory = _Memory(recall, first.provenance.get("concepts", ())) if isinstance(recall, Recall) else None
     prompts = dict.fromkeys(c.text for c in conditions_of(e) if isinstance(c, Prompt) and c.text.strip())
     found = [
         remark
         for prompt in prompts
-        for remark in _remarks(prompt, conditioner, recall if isinstance(recall, Recall) else None)
+        for remark in _remarks(prompt, conditioner, memory)
     ]
     return list(dict.fromkeys(found))
 
 
-def _remarks(prompt: str, conditioner: TextConditioner, recall: Recall | None) -> Iterator[str]:
+def _remarks(prompt: str, conditioner: TextConditioner, memory: _Memory | None) -> Iterator[str]:
     naming, encoder = name_emoji(prompt), load_text_encoder()
     text = conditioner.without_style(prompt)
     cut = encoder.cuts(text)  # refuses what is no text
@@ -57,8 +65,8 @@ def _remarks(prompt: str, conditioner: TextConditioner, recall: Recall | None) -
         more = ", ..." if len(unknown) > NEAREST else ""
         words = ", ".join(f'"{_short(word)}"' for word in unknown[:NEAREST])
         yield f"the model, which reads English, does not know {words}{more}"
-    if recall is not None:
-        yield from (_far(thing, recall) for thing in things(text) if _is_far(thing, recall))
+    if memory is not None:
+        yield from (_far(thing, memory) for thing in things(text) if _is_far(thing, memory.recall))
 
 
 def _is_far(thing: str, recall: Recall) -> bool:
@@ -69,16 +77,16 @@ def _is_far(thing: str, recall: Recall) -> bool:
     return float(near.max()) < FAR * (NEARNESS + NEARNESS_OF_BAGS)
 
 
-def _far(thing: str, recall: Recall) -> str:
-    labels, encoded = concept_labels(), load_text_encoder().encode([thing])
+def _far(thing: str, memory: _Memory) -> str:
+    recall, names = memory
     said = f'"{_short(thing)}" is far from all that the model was trained on'
-    if len(labels) != len(recall.keys):
+    if len(names) != len(recall.keys):
         return said
-    device = recall.keys.device
+    encoded, device = load_text_encoder().encode([thing]), recall.keys.device
     with torch.no_grad():
         shares = recall.shares(encoded.sentence.to(device), encoded.bag.to(device))[0]
     nearest = shares.topk(min(NEAREST, len(shares))).indices.tolist()
-    return f"{said}; nearest are {', '.join(labels[i] for i in nearest)}"
+    return f"{said}; nearest are {', '.join(names[i] for i in nearest)}"
 
 
 def _short(text: str) -> str:

@@ -6,7 +6,7 @@ style is named, and how the picture is moved and tinted, follow from that step's
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -128,6 +128,11 @@ class CaptionedDataset(Dataset):
             bank = self.bank
             captions, first = bank.text[: bank.first[self.scenes]], bank.first[: self.scenes + 1]
             network.recall.remember(bank.sentence[captions], bank.bag[captions], first, bank.length)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """See `Dataset.known`: the names of the concepts, as the network numbers them."""
+        return {"concepts": list(self.classes[: self.scenes])}
 
     def _cut(self, count: int) -> Self:
         return replace(super()._cut(count), style=self.style[:count], share=self.share[:count])

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -78,6 +78,11 @@ class Dataset:
 
     def initialise_from_data(self, network: Network) -> None:
         """Writes into a new network what it may know of the data before it learns; here nothing."""
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """What a model keeps of the data in its provenance, JSON-able; here nothing."""
+        return {}
 
     def first(self, count: int) -> Self:
         """A data set of the first `count` pictures."""

@@ -343,5 +343,6 @@ class _Trainer:
             defaults=self.preset.sampling,
             class_names=self.data.classes if self.shown.classes is not None else (),
             provenance=self._facts()
+            | self.data.known
             | {"data_name": self.data.name, "step": state.step, "version": __version__},
         )

@@ -42,12 +42,6 @@ def name_emoji(text: str) -> Naming:
 
 
 @lru_cache(maxsize=1)
-def concept_labels() -> tuple[str, ...]:
-    """The labels of the concepts, in their order; none where the file of the classifier is missing."""
-    return tuple(label for label, _ in _concepts())
-
-
-@lru_cache(maxsize=1)
 def _known() -> tuple[dict[str, str], re.Pattern[str]]:
     """The name of each emoji, and a pattern that finds them, the longest first."""
     known = {

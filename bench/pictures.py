@@ -24,6 +24,7 @@ from torch import Tensor
 import sfumato as sf
 from sfumato.evaluation.emoji import load_emoji_judge
 from sfumato.models.files.registry import load_whole
+from sfumato.pictures import to_uint8
 from sfumato.training.emoji import load_emoji
 
 PROMPTS = 32
@@ -32,7 +33,7 @@ GROUND, AROUND = 0.5, 2  # of the least channel; pixels at a side of 64
 
 def ground(pictures: Tensor) -> tuple[float, float]:
     """Share of the ground that is exactly white, and its mean absolute Laplacian in grey levels."""
-    grey = ((pictures.clamp(-1, 1) + 1) * 127.5).round()  # as a file has it, 0 .. 255
+    grey = to_uint8(pictures).float()  # as a file has it, 0 .. 255
     reach = AROUND * pictures.shape[-1] // 64
     darkest = -F.max_pool2d(-pictures.amin(1, keepdim=True), 2 * reach + 1, stride=1, padding=reach)
     on = darkest > GROUND  # (N, 1, H, W)

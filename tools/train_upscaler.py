@@ -1,11 +1,13 @@
 """Trains the shipped stage that makes emoji of 64 pixels four times as large.
 
-    python -m tools.train_upscaler FOLDER [--base emoji] [--steps 6000] [--resume]
+    python -m tools.train_upscaler FOLDER [--base emoji] [--steps 6000]
 
 It learns from crops of the icons drawn at 256 pixels. Its low-resolution pictures are plain reductions, and
 reductions that the base model has mended: noised to t of 0.3 to 0.7 and denoised once. So it learns to undo
 what the base model does to a picture. The error is the absolute one: its best answer is a median, which is an
 edge where a mean is a blur, and a step or two are enough.
+
+The training is kept beside FOLDER, in FOLDER.training; given again, the command goes on where it was stopped.
 """
 
 import argparse
@@ -15,10 +17,10 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sfumato.cache import cache_folder
+from sfumato.core.expression import reduced
 from sfumato.core.frame import LowResolution, Prompt
 from sfumato.core.prediction import add_noise
 from sfumato.core.schedule import Flow
@@ -27,9 +29,13 @@ from sfumato.models.defaults import SamplingDefaults
 from sfumato.models.files.registry import load
 from sfumato.models.files.saved import build_model, save_model
 from sfumato.models.files.store import read_folder, write_folder
+from sfumato.models.low_resolution import enlarged
 from sfumato.models.networks.upscaling import UpscalingUNet
+from sfumato.pictures import to_uint8
 from sfumato.training.data import to_house_range
 from sfumato.training.emoji import EmojiDataset, load_emoji
+from sfumato.training.objective import beyond_range
+from tools.resumable import Progress
 
 SIDE, TIMES = 256, 4  # pixels of what it makes, and how often those of what it gets
 CROP = 96  #         pixels on a side, of what it makes
@@ -37,6 +43,7 @@ BATCH, RATE, WARMUP = 32, 1.5e-3, 100
 MENDED = (0.3, 0.7)  # the times to which the base model's pictures are noised
 LOW_T = 0.2  #        to which the low-resolution picture is noised, at most
 FROM_NOISE = 0.5  #   how often t is 1, where the first step is
+KEPT = 500  #         so many steps lie between two keepings
 HELD_OUT = 97  #      every so many-th picture is for measuring
 
 
@@ -47,13 +54,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--base", default="emoji", help="the model whose pictures are made larger")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--resume", action="store_true", help="go on from FOLDER's checkpoint")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     data = load_emoji(side=SIDE)
     mended = _mended(data, args.base)
-    network = train(data.pictures, mended, args.folder, steps=args.steps, resume=args.resume)
+    progress = Progress(
+        path=args.folder.with_name(args.folder.name + ".training"),
+        of=f"{data.fingerprint}, pictures of {args.base}, {args.steps} steps of {BATCH} at {RATE}",
+    )
+    network = train(data.pictures, mended, steps=args.steps, progress=progress)
     model = build_model(
         network.eval(),
         name="emoji-256",
@@ -67,15 +77,17 @@ def main() -> None:
             "measured": measured(network, data.pictures, mended),
         },
     )
-    save_model(model, args.folder / "model", dtype=torch.float16)
+    save_model(model, args.folder, dtype=torch.float16)
+    progress.remove()
 
 
 # ------------------------------------------------------------------------------- the low-resolution pictures
 
 
-def reduced(pictures: Tensor) -> Tensor:
+def small_ones(pictures: Tensor) -> Tensor:
     """uint8 (N, 3, SIDE, SIDE) to uint8 at a quarter of the side, each pixel the mean of sixteen."""
-    parts = [F.avg_pool2d(part.float(), TIMES).round().to(torch.uint8) for part in pictures.split(256)]
+    size = (SIDE // TIMES, SIDE // TIMES)
+    parts = [reduced(part.float(), size).round().to(torch.uint8) for part in torch.split(pictures, 256)]
     return torch.cat(parts)
 
 
@@ -88,7 +100,7 @@ def _mended(data: EmojiDataset, base: str) -> Tensor:
         return read_folder(folder)[1]["pictures"]
     except SfumatoError:  # never made, or damaged
         pass
-    small, generator, parts = reduced(data.pictures), torch.Generator().manual_seed(0), []
+    small, generator, parts = small_ones(data.pictures), torch.Generator().manual_seed(0), []
     for start in range(0, len(small), 64):
         rows = slice(start, start + 64)
         x0 = to_house_range(small[rows])
@@ -99,8 +111,7 @@ def _mended(data: EmojiDataset, base: str) -> Tensor:
             Prompt(f"{data.concepts[int(concept)].label}, {data.styles[int(style)]} style")
             for concept, style in zip(data.concept[rows], data.style[rows], strict=True)
         ]
-        made = model.denoise(x, t, said).x0.clamp(-1, 1)
-        parts.append(((made + 1) * 127.5).round().to(torch.uint8))
+        parts.append(to_uint8(model.denoise(x, t, said).x0))
         if start % 1024 == 0:
             print(f"mended {start} of {len(small)}", flush=True)
     mended = torch.cat(parts)
@@ -108,38 +119,25 @@ def _mended(data: EmojiDataset, base: str) -> Tensor:
     return mended
 
 
-def enlarged(low: Tensor) -> Tensor:
-    """(N, 3, h, w) four times as large, as the model is shown it (low_resolution.EnlargedPicture)."""
-    size = (TIMES * low.shape[2], TIMES * low.shape[3])
-    return F.interpolate(low, size, mode="bilinear", align_corners=True)
-
-
 # ----------------------------------------------------------------------------------------------- the training
 
 
-def train(
-    pictures: Tensor, mended: Tensor, folder: Path, *, steps: int, resume: bool = False
-) -> UpscalingUNet:
+def train(pictures: Tensor, mended: Tensor, *, steps: int, progress: Progress) -> UpscalingUNet:
     """A network trained on uint8 pictures (N, 3, 256, 256) and their mended reductions (N, 3, 64, 64)."""
     torch.manual_seed(0)
     network = UpscalingUNet(side=SIDE)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=0.0)
-    saved, first = folder / "checkpoint.pt", 0
-    folder.mkdir(parents=True, exist_ok=True)
-    if resume and saved.exists():
-        state = torch.load(saved, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    small = reduced(pictures)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.0)
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / WARMUP, 0.5 * (1 + math.cos(math.pi * step / steps)))
+    )
+    generator = torch.Generator()
+    first = progress.restore(network, optimizer, rate, generator)
+    small = small_ones(pictures)
     rows_of = torch.tensor([row for row in range(len(pictures)) if row % HELD_OUT])
     start, shown = time.monotonic(), 0.0
     for step in range(first, steps):
-        rate = RATE * min((step + 1) / WARMUP, 0.5 * (1 + math.cos(math.pi * step / steps)))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        generator = torch.Generator().manual_seed(step)
+        generator.manual_seed(step)
         rows = rows_of[torch.randint(len(rows_of), (BATCH,), generator=generator)]
         high, low = _crops(pictures[rows], small[rows], mended[rows], generator)
         loss = _loss(network, high, low, generator)
@@ -147,15 +145,14 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
+        rate.step()
         shown = loss.item() if step == first else 0.98 * shown + 0.02 * loss.item()
         if (step + 1) % 50 == 0:
             spent = time.monotonic() - start
             left = spent / (step + 1 - first) * (steps - step - 1)
             print(f"step {step + 1} of {steps}, loss {shown:.4f}, {spent:.0f} s, {left:.0f} left", flush=True)
-        if (step + 1) % 500 == 0:
-            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}
-            torch.save(state, saved.with_suffix(".new"))
-            saved.with_suffix(".new").replace(saved)
+        if (step + 1) % KEPT == 0:
+            progress.keep(step + 1, network, optimizer, rate, generator)
     return network
 
 
@@ -167,9 +164,10 @@ def _crops(high: Tensor, small: Tensor, mended: Tensor, generator: torch.Generat
     side = CROP // TIMES
     plain = torch.rand(len(high), generator=generator) < 0.5
     place = torch.randint(small.shape[-1] - side + 1, (len(high), 2), generator=generator).tolist()
-    made, given = [], []
+    made: list[Tensor] = []
+    given: list[Tensor] = []
     for row, (top, left) in enumerate(place):
-        whole = enlarged((small if plain[row] else mended)[row : row + 1].float())[0]
+        whole = enlarged((small if plain[row] else mended)[row : row + 1].float(), high.shape[2:])[0]
         box = (slice(None), slice(TIMES * top, TIMES * top + CROP), slice(TIMES * left, TIMES * left + CROP))
         colours = torch.randperm(3, generator=generator)
         turns, mirrored = torch.randint(4, (2,), generator=generator).tolist()
@@ -192,8 +190,7 @@ def _loss(network: UpscalingUNet, x0: Tensor, low: Tensor, generator: torch.Gene
     with torch.autocast("cpu", torch.bfloat16):
         answer = network(x, t, LowResolution(picture=noised, t=low_t)).float()
     error = answer - x0
-    beyond = (x0.abs() >= 1) & (error * x0 > 0)
-    return torch.where(beyond, 0.0, error).abs().mean()
+    return torch.where(beyond_range(x0, error), 0.0, error).abs().mean()
 
 
 @torch.inference_mode()
@@ -201,8 +198,8 @@ def measured(network: UpscalingUNet, pictures: Tensor, mended: Tensor) -> dict[s
     """Mean absolute error, in grey levels, of held-out pictures in one step, and of plain enlarging."""
     high = to_house_range(pictures[::HELD_OUT])
     found = {}
-    for name, low in (("reduced", reduced(pictures[::HELD_OUT])), ("mended", mended[::HELD_OUT])):
-        given = enlarged(to_house_range(low))
+    for name, low in (("reduced", small_ones(pictures[::HELD_OUT])), ("mended", mended[::HELD_OUT])):
+        given = enlarged(to_house_range(low), high.shape[2:])
         noise = torch.randn(high.shape, generator=torch.Generator().manual_seed(0))
         parts = [
             network(x, torch.ones(len(x)), LowResolution(picture=low, t=0.0)).clamp(-1, 1)

@@ -119,7 +119,7 @@ class Pictures:
         recipe = self.recipe.single(i)
         layout = {"enlarge": enlarge} if enlarge > 1 else {}
         x = enlarge_pixels(self.whole(i), enlarge)
-        return _encoded(x, extension, recipe, layout, metadata=metadata, quality=quality)
+        return encoded(x, extension, recipe, layout, metadata=metadata, quality=quality)
 
     def encode_grid(
         self, extension: str, *, columns: int | None = None, enlarge: int = 1, metadata: bool = True
@@ -127,7 +127,7 @@ class Pictures:
         """All pictures on one sheet, as `save_grid` would write it; nothing is written."""
         layout = {"sheet": {"columns": columns, "enlarge": enlarge}}
         x = grid(self.x, columns, enlarge=enlarge)
-        return _encoded(x, extension, self.recipe, layout, metadata=metadata)
+        return encoded(x, extension, self.recipe, layout, metadata=metadata)
 
 
 def numbered_path(path: Path, seed: int) -> Path:
@@ -135,7 +135,7 @@ def numbered_path(path: Path, seed: int) -> Path:
     return path.with_stem(f"{path.stem}-{seed}")
 
 
-def _encoded(
+def encoded(
     x: Tensor,
     extension: str,
     recipe: Recipe,

@@ -15,7 +15,7 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from sfumato.core.crops import Crops
+from sfumato.core.crops import has_crops
 from sfumato.core.engine import Denoiser, SamplerCoroutine
 from sfumato.core.expression import Ask, Expression, reduced, unconditional
 from sfumato.core.filters import Mask
@@ -29,7 +29,14 @@ from sfumato.core.sampler import KnownRegion, OnStep, Step, sampler
 from sfumato.core.solvers import Solver, make_solver
 from sfumato.core.writing import Inputs
 from sfumato.errors import SfumatoError, UsageError
-from sfumato.models.cascade import Stages, StageSettings, postprocess_of, stage_name, without_conditions
+from sfumato.models.cascade import (
+    Stages,
+    StageSettings,
+    postprocess_of,
+    size_made,
+    stage_name,
+    without_conditions,
+)
 from sfumato.models.files.registry import model_of
 from sfumato.models.model import Model
 from sfumato.models.text_to_image import TextConditioner
@@ -137,7 +144,7 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
     if settings.get("low_t") is not None and first.low_resolution is None:
         raise UsageError(f"low_t is for a model that makes a picture larger; {first.name} makes its own")
     height, width = settings.get("size") or edit.size or first.shape[1:]
-    sizes = [(height, width), *(_larger_size(own, first, (height, width)) for own in larger)]
+    sizes = [size_made(own, first, (height, width)) for own in (first, *larger)]
     edit, found = edit.fitted(first.shape[0], sizes[-1])
     expression = edit.whole()
     chosen = StageSettings(
@@ -148,7 +155,8 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
         guidance=settings.get("guidance"),
         low_t=settings.get("low_t"),
     )
-    small = _stage(first, expression, chosen, clip=clip, in_pixels=in_pixels, options=settings.get("options"))
+    options = settings.get("options")
+    small = _stage(first, expression, chosen, sizes[0], clip=clip, in_pixels=in_pixels, options=options)
     path = replace(
         small.path, strength=edit.strength, start=edit.start_time, jump=edit.jump, repeats=edit.repeats
     )
@@ -156,9 +164,9 @@ def make_run(model: Stages | str | FilePath, what: What = None, **settings: Unpa
     seed = settings.get("seed")
     return Run(
         stages=(
-            replace(small, path=path, size=(height, width)),
+            replace(small, path=path),
             *(
-                replace(_stage(own, expression, setting, clip=clip, in_pixels=in_pixels), size=size)
+                _stage(own, expression, setting, size, clip=clip, in_pixels=in_pixels)
                 for own, setting, size in zip(larger, further, sizes[1:], strict=True)
             ),
         ),
@@ -236,6 +244,7 @@ def _stage(
     model: Model,
     e: Expression,
     settings: StageSettings,
+    size: tuple[int, int],
     *,
     clip: bool | None,
     in_pixels: bool,
@@ -261,18 +270,10 @@ def _stage(
             until=defaults.until if settings.until is None else settings.until,
         ),
         solver=solver,
-        size=(model.shape[1], model.shape[2]),
+        size=size,
         in_pixels=in_pixels and not model.of_pixels,
         low_t=low_t,
     )
-
-
-def _larger_size(model: Model, first: Model, size: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) of what a further stage makes of a first canvas of this size."""
-    (_, height, width), (_, h, w) = model.shape, first.shape
-    if model.low_resolution is None or not model.low_resolution.any_size:
-        return height, width
-    return size[0] * height // h, size[1] * width // w
 
 
 def _stage_models(model: Stages, edit: Edit, upscale: int | None) -> tuple[Model, Sequence[Model]]:
@@ -371,9 +372,7 @@ class _Ready:
 def _ready(stage: Stage, index: int, seeds: Sequence[int]) -> _Ready:
     """A stage checked, its texts encoded; further stages ask their networks by name."""
     model, native = stage.model, (stage.model.shape[1], stage.model.shape[2])
-    shown = model.low_resolution
-    cut = (shown is not None and shown.any_size) or _has_crops(stage.expression)
-    if stage.size != native and not cut:
+    if stage.size != native and not (model.any_size or has_crops(stage.expression)):
         raise UsageError(
             f"{model.name} makes {native[1]} x {native[0]} pictures, not "
             f"{stage.size[1]} x {stage.size[0]}: larger canvases go by crops (panorama)"
@@ -383,10 +382,6 @@ def _ready(stage: Stage, index: int, seeds: Sequence[int]) -> _Ready:
     if index > 0:
         expression = _of_network(expression, stage_name(index))
     return _Ready(stage=stage, expression=expression, path=stage.path.path(model.schedule), seeds=seeds)
-
-
-def _has_crops(e: Expression) -> bool:
-    return any(isinstance(node, Crops) for node in e.walk())
 
 
 def _of_network(e: Expression, network: str) -> Expression:

@@ -87,6 +87,11 @@ class Crops(Unary):
         return Estimate(x0=x0 / covered, variance=None if variance is None else variance / covered)
 
 
+def has_crops(e: Expression) -> bool:
+    """Whether an expression is averaged over windows anywhere."""
+    return any(isinstance(node, Crops) for node in e.walk())
+
+
 def crops(e: Expression | str, *, overlap: float = 0.5) -> Expression:
     """An expression averaged over overlapping windows of the network's size, for larger canvases."""
     return Crops(as_expression(e), overlap)

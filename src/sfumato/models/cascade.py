@@ -122,6 +122,14 @@ def without_conditions(e: Expression) -> Expression:
     return e.with_children([without_conditions(child) for child in e.children])
 
 
+def size_made(model: Model, first: Model, size: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) of what a stage makes of a canvas of the first stage, which has this size."""
+    (_, height, width), (_, h, w) = model.shape, first.shape
+    if model is first or model.any_size:
+        return size[0] * height // h, size[1] * width // w
+    return height, width
+
+
 def stage_name(i: int) -> str:
     """What the expression of stage i, counted from 0, calls its network; the first has no name."""
     return f"stage {i}"

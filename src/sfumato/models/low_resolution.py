@@ -5,6 +5,7 @@ sec. 4.2: conditioning augmentation). Noise is drawn in the order of diffusers' 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -55,6 +56,11 @@ class LowResolutionInput(ABC):
         return LowResolution(picture=picture, t=level.t)
 
 
+def enlarged(low: Tensor, size: Sequence[int]) -> Tensor:
+    """Pictures (N, C, h, w) at the size (H, W) of what a network of pixels makes of them."""
+    return interpolate(low, tuple(size), mode="bilinear", align_corners=True)
+
+
 class EnlargedPicture(LowResolutionInput):
     """The low-resolution picture is enlarged to the size of x, then noised: a network of pixels."""
 
@@ -63,8 +69,7 @@ class EnlargedPicture(LowResolutionInput):
         if low.shape[1] != channels:
             raise UsageError(f"the model upscales pictures of {channels} channels, not {low.shape[1]}")
         x = noise.of_shape((channels, size[0], size[1])).draw()
-        large = interpolate(low, size, mode="bilinear", align_corners=True)
-        return x, self._noised(large, noise, t)
+        return x, self._noised(enlarged(low, size), noise, t)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sfumato.core.crops import Crops
+from sfumato.core.crops import has_crops
 from sfumato.core.expression import Expression, conditions_of
 from sfumato.core.frame import Condition, LowResolution
 from sfumato.core.noise import DrawNoise
@@ -170,6 +170,11 @@ class Model:
         fitted.codec = self.codec.for_states(low_resolution.state_shape)
         return fitted
 
+    @property
+    def any_size(self) -> bool:
+        """Whether it makes a picture of any size larger, as a canvas of crops asks for."""
+        return self.low_resolution is not None and self.low_resolution.any_size
+
     def upscaling(self) -> LowResolutionInput:
         """How the network is shown the picture that it makes larger; UsageError where it does not."""
         if self.low_resolution is None:
@@ -213,7 +218,7 @@ class Model:
         Raises:
             UsageError: its parts do not sum to the identity, or this model cannot sample it.
         """
-        if self.low_resolution is not None and any(isinstance(node, Crops) for node in e.walk()):
+        if self.low_resolution is not None and has_crops(e):
             raise UsageError("crops do not go with upscaling: upscale a picture of the network's own size")
         return self.codec.lower(e, size, in_pixels=in_pixels)
 
@@ -243,8 +248,8 @@ class Model:
         """
         shape = self.state_shape
         if low is not None:  # an upscaler of latents makes as many of them as the picture has pixels
-            upscaling = self.upscaling().fitting(low.picture.shape[-1])
-            shape = (shape[0], *x.shape[2:]) if upscaling.any_size else upscaling.state_shape
+            fitted = self.upscaling().fitting(low.picture.shape[-1])
+            shape = (shape[0], *x.shape[2:]) if self.any_size else fitted.state_shape
         if x.shape[1:] != shape or t.shape != x.shape[:1] or len(conditions) != len(x):
             raise UsageError(
                 f"{self.name} takes x (N, {', '.join(map(str, shape))}), t (N,) and N conditions; "

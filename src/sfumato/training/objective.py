@@ -167,6 +167,11 @@ class MinSnr(Weighting):
 # -- the objective
 
 
+def beyond_range(x0: Tensor, error: Tensor) -> Tensor:
+    """Where an estimate x0 + error lies beyond a pixel that is at an end of [-1, 1], bool of their shape."""
+    return (x0.abs() >= 1) & (error * x0 > 0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RandomInputs:
     """The random inputs of the loss, for some rows of a global batch; on the CPU."""
@@ -241,7 +246,7 @@ class Objective:
         answer = network(add_noise(x0, noise, a, s), t, condition).float()  # (B, C, H, W)
         error = answer - target(self.prediction, x0, noise, a, s)
         if self.clipped:
-            beyond = (error if self.prediction == "x0" else -error) * x0  # an error of x0 has this sign
-            error = torch.where((x0.abs() >= 1) & (beyond > 0), 0.0, error)
+            of_x0 = error if self.prediction == "x0" else -error  # in its sign
+            error = torch.where(beyond_range(x0, of_x0), 0.0, error)
         square = error.square().flatten(1).mean(1)
         return self.weighting.of(self.prediction, alpha, sigma) * square  # (B,)

@@ -88,16 +88,13 @@ class OutputFiles:
 
     def write_sheet(self, pictures: Pictures) -> None:
         """Write all pictures as one sheet and print its name."""
-        from sfumato.pictures import encode_picture
+        from sfumato.results import encoded
 
         options, recipe = self.options, pictures.recipe
         enlarge = self.enlarged(pictures.x.shape[-2], sheet=True)
-        data = encode_picture(
-            captioned_sheet(pictures.x, recipe, options.columns, enlarge),
-            self.extension,
-            metadata=None if options.no_metadata else sheet_metadata(recipe, options.columns, enlarge),
-            parameters=None if options.no_metadata else recipe.parameters(),
-        )
+        x = captioned_sheet(pictures.x, recipe, options.columns, enlarge)
+        layout = {"sheet": {"columns": options.columns, "enlarge": enlarge, "captions": True}}
+        data = encoded(x, self.extension, recipe, layout, metadata=not options.no_metadata)
         path = self._put(data, self.picture, f"{words_of(recipe.prompts())}-{recipe.seed}-sheet")
         self._tell(path, {"seed": recipe.seed, "count": recipe.count})
 
@@ -162,12 +159,6 @@ class OutputFiles:
             return
         warnings = {"warnings": self.remarks} if self.remarks else {}
         typer.echo(json.dumps({"path": str(path), **facts, **warnings}))
-
-
-def sheet_metadata(recipe: Recipe, columns: int | None, enlarge: int) -> dict[str, Any]:
-    """What a sheet carries."""
-    layout = {"columns": columns, "enlarge": enlarge, "captions": True}
-    return {"recipe": recipe.plain(), "version": 1, "sheet": layout}
 
 
 def check_outputs(output: Output, recipe: Path | None = None) -> OutputFiles:

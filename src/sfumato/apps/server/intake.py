@@ -15,7 +15,7 @@ from sfumato.core.expression import Clipped, Expression, Guided, prompt, uncondi
 from sfumato.core.hashed import HashedTensor
 from sfumato.core.notation import from_json, to_json
 from sfumato.errors import UsageError
-from sfumato.models.cascade import Stages
+from sfumato.models.cascade import Stages, size_made
 from sfumato.models.understanding import remarks_on
 from sfumato.pictures import picture_size, read_mask, read_picture
 from sfumato.recipe import parse_recipe
@@ -104,10 +104,10 @@ def recipe(worker: Worker, body: RunRecipe, settings: Settings) -> Order:
     model = find_model(worker, model_name)
     if body.recipe.get("weights", model.sha256) != model.sha256:
         raise invalid("weights", "the recipe was made with other weights than this model has")
-    first = model.stages[0].shape
-    size = made = _canvas(body.recipe.get("size", first[1:]), settings)
-    if body.recipe.get("stages") != []:  # pictures are given at the size of the last stage
-        made = (size[0] * model.shape[1] // first[1], size[1] * model.shape[2] // first[2])
+    first, last = model.stages[0], model.stages[-1]
+    size = _canvas(body.recipe.get("size", first.shape[1:]), settings)
+    # pictures are given at the size of the last stage
+    made = size if body.recipe.get("stages") == [] else size_made(last, first, size)
     inputs, names = dict[str, Tensor](), dict[str, str]()
     for name, given in body.pictures.items():
         try:

@@ -45,11 +45,7 @@ def remarks_on(model: Stages, e: Expression) -> list[str]:
     recall = getattr(first.network, "recall", None)
     memory = _Memory(recall, first.provenance.get("concepts", ())) if isinstance(recall, Recall) else None
     prompts = dict.fromkeys(c.text for c in conditions_of(e) if isinstance(c, Prompt) and c.text.strip())
-    found = [
-        remark
-        for prompt in prompts
-        for remark in _remarks(prompt, conditioner, memory)
-    ]
+    found = [remark for prompt in prompts for remark in _remarks(prompt, conditioner, memory)]
     return list(dict.fromkeys(found))
 
 
